@@ -1,0 +1,15 @@
+//go:build !linux
+
+package testcluster
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// startProcess starts a server in a process group of its own. Systems other than Linux have no signal for a parent's
+// death: a server outlives this process when that is killed by SIGKILL.
+func startProcess(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd.Start()
+}
