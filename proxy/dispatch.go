@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"slotproxy/internal/metrics"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// command takes one complete command. It reports false when the command must be offered again after the client's
+// earlier ones are done. raw is the command as it came; the parser's arguments point into it.
+func (s *session) command(raw []byte) bool {
+	args := s.parser.Args
+	s.commands++
+	rule := s.l.cmds.Lookup(args)
+	if rule == nil {
+		return s.refuse(nil, unknownCommand(args))
+	}
+	if rule.Subs != nil && len(args) > 1 {
+		return s.refuse(rule, unknownSubcommand(rule, args))
+	}
+	if !s.authed && rule.Flags&router.FlagNoAuth == 0 {
+		return s.refuse(rule, errTextNoAuth)
+	}
+	if !rule.ArityOK(len(args)) {
+		return s.refuse(rule, wrongArity(rule))
+	}
+	if !rule.Built || rule.BlockOption && rule.Blocks(args) {
+		return s.refuse(rule, unsupported(rule))
+	}
+	switch rule.Policy {
+	case router.Shard:
+		s.shard(rule, raw)
+	case router.Split:
+		s.split(rule, raw)
+	case router.AllPrimaries:
+		s.everywhere(rule, raw)
+	case router.AnyNode:
+		s.anywhere(rule, raw)
+	case router.Local:
+		return s.answer(rule)
+	case router.Refused:
+		s.refuse(rule, unsupported(rule))
+	default:
+		s.refuse(rule, unsupported(rule))
+	}
+	return true
+}
+
+// refuse answers with an error of the proxy's own and goes on. It always reports true: the command is dealt with.
+func (s *session) refuse(rule *router.Rule, text string) bool {
+	if rule != nil {
+		s.l.stats.Commands[rule.ID].ProxyError++
+	}
+	s.ownError(text)
+	return true
+}
+
+func (s *session) ownError(text string) {
+	s.l.scratch = resp.AppendError(s.l.scratch[:0], text)
+	s.say(s.l.scratch)
+}
+
+// say puts a reply that is already known behind the replies that are still due.
+func (s *session) say(reply []byte) {
+	if s.head == nil {
+		s.write(reply)
+		s.checkOutput()
+		return
+	}
+	r := s.l.newRequest()
+	r.state = stateDone
+	s.enqueue(r)
+	s.l.keepReply(r, reply)
+	s.checkOutput()
+}
+
+// request makes the request for the command that the parser holds and puts it into the queue. Its bytes are taken
+// over when they are a large payload alone in the buffer, and copied otherwise.
+func (s *session) request(rule *router.Rule, raw []byte) *request {
+	l := s.l
+	r := l.newRequest()
+	r.rule = rule
+	r.start = l.now
+	r.deadline = l.now + l.limits.RedirectBudget.Nanoseconds()
+	r.write = rule.Flags&router.FlagWrite != 0
+	r.once = !rule.Repeatable
+	r.class = metrics.ClassRead
+	if r.write {
+		r.class = metrics.ClassWrite
+	}
+	switch {
+	case raw == nil:
+	case !s.parser.Canonical:
+		l.scratch = resp.AppendCommand(l.scratch[:0], s.parser.Args...)
+		l.setBuf(r, l.scratch)
+	case len(raw) >= bigPayload && len(raw) == len(s.in) && &raw[0] == &s.in[0]:
+		if cap(r.buf) > keepBuf {
+			l.pool.put(r.buf)
+		}
+		r.buf, s.in = s.in, nil
+	default:
+		l.setBuf(r, raw)
+	}
+	s.enqueue(r)
+	return r
+}
+
+// go1 sends r now if nothing of the client's stands before it, and leaves it to the order pass otherwise.
+func (s *session) go1(r *request) {
+	if s.calm(r) {
+		s.l.send(r)
+		return
+	}
+	r.enter(stateHeld)
+	s.l.stats.HeldTotal++
+	s.advance()
+}
+
+// shard sends a command to the node of its keys.
+func (s *session) shard(rule *router.Rule, raw []byte) {
+	d, keys := router.Decide(rule, s.parser.Args, s.l.keys)
+	s.l.keys = keys
+	if d.Cross {
+		s.refuse(rule, errTextCrossSlot)
+		return
+	}
+	if !d.HasSlot {
+		s.anywhere(rule, raw) // no keys where keys belong: the server has the right words for it
+		return
+	}
+	r := s.request(rule, raw)
+	r.slot, r.hasSlot, r.multi = d.Slot, true, d.Multi
+	s.go1(r)
+}
+
+// anywhere sends a command without keys to one node.
+func (s *session) anywhere(rule *router.Rule, raw []byte) {
+	if fix := fixers[rule.Name]; fix != nil {
+		s.fixed(rule, raw, fix)
+		return
+	}
+	r := s.request(rule, raw)
+	r.class = metrics.ClassKeyspace
+	s.go1(r)
+}

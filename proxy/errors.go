@@ -1,0 +1,165 @@
+package proxy
+
+import (
+	"errors"
+	"strconv"
+
+	"slotproxy/internal/metrics"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// The sentences that clients may read. They live here only. Those that a server would say are worded as Valkey words
+// them; our own begin with PROXY, so that a reader knows which side spoke.
+const (
+	errTextBadRedirect = "CLUSTERDOWN the node answered with a redirect that cannot be followed"
+	errTextUnknown     = "PROXYUNKNOWN outcome unknown: the connection to the node was lost after the command was sent"
+	errTextTimeout     = "PROXYTIMEOUT the node did not answer in time; if the command writes, its outcome is unknown"
+	errTextOverload    = "PROXYOVERLOAD the proxy's buffers are full, try again"
+	errTextNoAuth      = "NOAUTH Authentication required."
+	errTextCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"
+	errTextNoCluster   = "ERR This instance has cluster support disabled"
+	errTextNoKeys      = "ERR syntax error"
+	errTextDBIndex     = "ERR DB index is out of range"
+	errTextNotInteger  = "ERR value is not an integer or out of range"
+	errTextMaxClients  = "ERR max number of clients reached"
+	errTextSyntax      = "ERR syntax error"
+	errTextNoProto     = "NOPROTO unsupported protocol version"
+	errTextTooManyAuth = "ERR too many failed authentications"
+)
+
+var (
+	errReplyCut     = errors.New("a node broke the reply of which a part had been passed on")
+	errSlowConsumer = errors.New("the client does not read")
+	errBudget       = errors.New("the buffer budget is spent")
+	errIdle         = errors.New("idle")
+	errDrained      = errors.New("drained")
+	errProtocol     = errors.New("protocol error")
+)
+
+// waitCause is why a request waits; it chooses the words when its time is up.
+type waitCause uint8
+
+const (
+	causeNoOwner waitCause = iota
+	causeUnreachable
+	causeLost
+	causeTryAgain
+	causeClusterDown
+	causeLoading
+	causeMasterDown
+	causeReadOnly
+	causeRedirects
+	causeUnknownNode
+)
+
+func causeOf(k resp.ErrorKind) waitCause {
+	switch k {
+	case resp.Loading:
+		return causeLoading
+	case resp.MasterDown:
+		return causeMasterDown
+	case resp.ReadOnly:
+		return causeReadOnly
+	}
+	return causeClusterDown
+}
+
+func redirectOf(k resp.ErrorKind) metrics.RedirectKind {
+	switch k {
+	case resp.Loading:
+		return metrics.RedirectLoading
+	case resp.MasterDown:
+		return metrics.RedirectMasterDown
+	case resp.ReadOnly:
+		return metrics.RedirectReadOnly
+	}
+	return metrics.RedirectClusterDown
+}
+
+// giveUp words the end of a wait: the code that a cluster would have given, then what the proxy tried.
+func (w waitCause) giveUp(l *loop, r *request) string {
+	where := "the cluster"
+	if r.hasSlot {
+		where = "slot " + strconv.Itoa(int(r.slot))
+	}
+	after := ", also after " + strconv.FormatInt((l.now-r.start)/1e6, 10) + " ms"
+	switch w {
+	case causeTryAgain:
+		return "TRYAGAIN the keys of the command are split between two nodes while " + where + " moves" + after
+	case causeLoading:
+		return "LOADING the node that serves " + where + " is loading its data" + after
+	case causeMasterDown:
+		return "MASTERDOWN the node that serves " + where + " has lost its primary" + after
+	case causeReadOnly:
+		return "READONLY the node that serves " + where + " is a replica" + after
+	case causeRedirects:
+		return "CLUSTERDOWN the nodes do not agree who serves " + where + after
+	case causeUnknownNode:
+		return "CLUSTERDOWN " + where + " was said to be at an address that is not a node of the cluster" + after
+	case causeUnreachable, causeLost:
+		return "CLUSTERDOWN the node that serves " + where + " cannot be reached" + after
+	}
+	return "CLUSTERDOWN no node serves " + where + after
+}
+
+// fail ends r with an error of our own.
+func (l *loop) fail(r *request, text string) {
+	if r.state == stateDone {
+		return
+	}
+	l.dropReply(r)
+	r.ownError = true
+	l.scratch = resp.AppendError(l.scratch[:0], text)
+	l.finish(r, l.scratch)
+}
+
+// maxEcho bounds how much of a client's words an error repeats, as in the server.
+const maxEcho = 128
+
+// unknownCommand words what the server says to a command it does not know.
+func unknownCommand(args [][]byte) string {
+	t := "ERR unknown command '" + string(args[0][:min(len(args[0]), maxEcho)]) + "', with args beginning with: "
+	rest := 0
+	for _, a := range args[1:] {
+		if rest >= maxEcho {
+			break
+		}
+		a = a[:min(len(a), maxEcho-rest)]
+		t += "'" + string(a) + "' "
+		rest += len(a) + 3
+	}
+	return t
+}
+
+func unknownSubcommand(rule *router.Rule, args [][]byte) string {
+	sub := string(args[1][:min(len(args[1]), maxEcho)])
+	return "ERR unknown subcommand '" + sub + "'. Try " + upper(rule.Name) + " HELP."
+}
+
+func wrongArity(rule *router.Rule) string {
+	return "ERR wrong number of arguments for '" + rule.Name + "' command"
+}
+
+func unsupported(rule *router.Rule) string {
+	name := upper(rule.Name)
+	for i := range name {
+		if name[i] == '|' {
+			name = name[:i] + " " + name[i+1:]
+			break
+		}
+	}
+	return "PROXYUNSUPPORTED " + name + " " + rule.Why
+}
+
+func upper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

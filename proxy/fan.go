@@ -1,0 +1,180 @@
+package proxy
+
+import (
+	"slotproxy/internal/metrics"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// placed remembers, during the splitting of one command, which part the keys of a slot go to.
+type placed struct {
+	pass uint32
+	part uint16
+}
+
+// maxParts bounds the parts of one command; one for each slot is the most that can be needed.
+const maxParts = router.Slots
+
+// split sends each slot's share of a command to its node and merges the replies in the order of the keys.
+func (s *session) split(rule *router.Rule, raw []byte) {
+	l := s.l
+	args := s.parser.Args
+	d, keys := router.Decide(rule, args, l.keys)
+	l.keys = keys
+	step := max(rule.KeyStep, 1)
+	if (len(args)-1)%step != 0 {
+		s.refuse(rule, wrongArity(rule))
+		return
+	}
+	if !d.Cross {
+		s.shard(rule, raw)
+		return
+	}
+	r := s.request(rule, nil)
+	r.class = metrics.ClassMultiKey
+	r.fan = l.newFanout()
+	r.fan.merge = mergers[rule.Merge]
+	l.pass++
+	for _, at := range keys {
+		l.placeKey(r, args, at)
+	}
+	name := args[0]
+	for _, p := range r.fan.parts {
+		p.buf = resp.AppendArray(p.buf[:0], 1+p.args*step)
+		p.buf = resp.AppendBulk(p.buf, name)
+		p.multi = p.args > 1
+	}
+	for i, at := range keys {
+		p := r.fan.parts[r.fan.order[i].part]
+		for _, a := range args[at : at+step] {
+			p.buf = appendOwn(p.buf, a)
+		}
+	}
+	s.goParts(r)
+}
+
+// appendOwn appends one argument to a part's bytes.
+func appendOwn(dst, arg []byte) []byte { return resp.AppendBulk(dst, arg) }
+
+// placeKey assigns the key at position at to the part of its slot.
+func (l *loop) placeKey(r *request, args [][]byte, at int) {
+	slot := router.Slot(args[at])
+	place := &l.places[slot]
+	f := r.fan
+	if place.pass != l.pass {
+		*place = placed{pass: l.pass, part: uint16(len(f.parts))}
+		p := l.newPart(r)
+		p.slot, p.hasSlot = slot, true
+	}
+	p := f.parts[place.part]
+	f.order = append(f.order, partRef{part: place.part, index: uint16(min(p.args, 1<<16-1))})
+	p.args++
+}
+
+// newPart adds a part to r.
+func (l *loop) newPart(r *request) *request {
+	p := l.newRequest()
+	p.parent, p.rule, p.write, p.once, p.class = r, r.rule, r.write, r.once, r.class
+	p.start, p.deadline = r.start, r.deadline
+	p.part = uint16(len(r.fan.parts))
+	p.refs = 1
+	r.fan.parts = append(r.fan.parts, p)
+	r.fan.left++
+	return p
+}
+
+// goParts sends the parts that may go; the order pass sends the rest.
+func (s *session) goParts(r *request) {
+	calm := s.unsent == 0
+	for _, p := range r.fan.parts {
+		calm = calm && s.calm(p)
+	}
+	s.advancing = true // parts that fail at once must not finish the command before the others are sent
+	for _, p := range r.fan.parts {
+		if calm {
+			s.l.send(p)
+		} else {
+			p.enter(stateHeld)
+		}
+	}
+	s.advancing = false
+	if calm {
+		s.deliver()
+		return
+	}
+	s.l.stats.HeldTotal++
+	s.advance()
+}
+
+// everywhere sends a command to every primary.
+func (s *session) everywhere(rule *router.Rule, raw []byte) {
+	l := s.l
+	if len(l.primaries) == 0 {
+		s.anywhere(rule, raw)
+		return
+	}
+	r := s.request(rule, raw)
+	r.class = metrics.ClassKeyspace
+	r.fan = l.newFanout()
+	r.fan.merge = mergers[rule.Merge]
+	for _, n := range l.primaries {
+		p := l.newPart(r)
+		p.to = n
+		l.setBuf(p, r.buf)
+	}
+	s.goParts(r)
+}
+
+// fixed sends a command to one node and corrects what a standalone server would say differently.
+func (s *session) fixed(rule *router.Rule, raw []byte, fix mergeFn) {
+	r := s.request(rule, raw)
+	r.class = metrics.ClassKeyspace
+	r.fan = s.l.newFanout()
+	r.fan.merge = fix
+	s.l.setBuf(s.l.newPart(r), r.buf)
+	s.goParts(r)
+}
+
+// finishPart notes the reply of a part, and merges when it was the last.
+func (l *loop) finishPart(p *request, reply []byte) {
+	r := p.parent
+	if s := r.sess; s != nil && s.login != nil && s.login.request == r {
+		if own := s.loggedIn(reply); &own[0] != &reply[0] {
+			l.dropReply(p)
+			reply = own
+		}
+	}
+	if p.reply == nil {
+		l.keepReply(p, reply)
+	}
+	p.enter(stateDone)
+	r.ownError = r.ownError || p.ownError
+	r.fan.left--
+	if r.fan.left > 0 {
+		if s := r.sess; s != nil && s.unsent > 0 {
+			s.advance()
+		}
+		return
+	}
+	merged := l.pool.get(256)
+	grown := mergeReplies(r, merged)
+	l.finish(r, grown)
+	// The merge may have outgrown its buffer; the one that came from the pool goes back.
+	l.pool.put(merged)
+}
+
+// mergeReplies makes the reply of r from those of its parts. The first error wins: an error never becomes a nil or a
+// smaller sum.
+func mergeReplies(r *request, dst []byte) []byte {
+	for _, p := range r.fan.parts {
+		if p.reply[0] == '-' {
+			return append(dst, p.reply...)
+		}
+	}
+	out, ok := r.fan.merge(r, dst)
+	if !ok {
+		r.ownError = true
+		return resp.AppendError(dst, "ERR the nodes' replies to '"+r.rule.Name+"' do not fit together")
+	}
+	return out
+}

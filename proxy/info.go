@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"bytes"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"slotproxy/resp"
+)
+
+// summed are the INFO fields that the cluster has as a sum over its primaries. Every other field is taken from the
+// first node, as an example of what all of them say.
+var summed = setOf(
+	"used_memory", "used_memory_rss", "used_memory_dataset", "used_memory_overhead", "used_memory_startup",
+	"used_memory_lua", "used_memory_scripts", "used_memory_functions", "used_memory_vm_total", "maxmemory", "total_system_memory",
+	"number_of_cached_scripts", "number_of_functions", "number_of_libraries", "mem_clients_normal", "mem_clients_slaves",
+	"mem_replication_backlog", "mem_cluster_links", "mem_aof_buffer", "mem_total_replication_buffers",
+	"total_connections_received", "total_commands_processed", "instantaneous_ops_per_sec", "total_net_input_bytes",
+	"total_net_output_bytes", "total_net_repl_input_bytes", "total_net_repl_output_bytes", "rejected_connections",
+	"sync_full", "sync_partial_ok", "sync_partial_err", "expired_keys", "evicted_keys", "evicted_clients", "evicted_scripts",
+	"keyspace_hits", "keyspace_misses", "pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "migrate_cached_sockets",
+	"total_forks", "total_error_replies", "total_reads_processed", "total_writes_processed", "io_threaded_reads_processed",
+	"io_threaded_writes_processed", "acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key",
+	"acl_access_denied_channel", "unexpected_error_replies", "dump_payload_sanitizations", "client_query_buffer_limit_disconnections",
+	"client_output_buffer_limit_disconnections", "expired_time_cap_reached_count", "rdb_changes_since_last_save",
+	"used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children", "used_cpu_sys_main_thread",
+	"used_cpu_user_main_thread", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
+)
+
+func setOf(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// infoText takes the text out of INFO's reply, a bulk string or, in RESP3, a verbatim one.
+func infoText(reply []byte) (string, bool) {
+	if len(reply) < 4 || reply[0] != '$' && reply[0] != '=' {
+		return "", false
+	}
+	i := bytes.IndexByte(reply, '\n')
+	if i < 0 || len(reply) < i+3 {
+		return "", false
+	}
+	text := reply[i+1 : len(reply)-2]
+	if reply[0] == '=' && len(text) >= 4 {
+		text = text[4:]
+	}
+	return string(text), true
+}
+
+// mergeInfo makes the INFO of all primaries into that of one server.
+func mergeInfo(r *request, dst []byte) ([]byte, bool) {
+	texts := make([]string, 0, len(r.fan.parts))
+	for _, p := range r.fan.parts {
+		t, ok := infoText(p.reply)
+		if !ok {
+			return dst, false
+		}
+		texts = append(texts, t)
+	}
+	s := r.sess
+	m := &infoMerge{s: s, sums: map[string]float64{}, counts: map[string][]string{}}
+	for _, t := range texts {
+		m.addUp(t)
+	}
+	return resp.AppendVerbatim(dst, m.text(texts[0]), s.profile.key.proto), true
+}
+
+// infoMerge joins INFO texts.
+type infoMerge struct {
+	s      *session
+	sums   map[string]float64
+	counts map[string][]string // lines like db0:keys=1,expires=0 and cmdstat_get:calls=1,...: values of all nodes
+	order  []string            // keys of counts as they came
+}
+
+func (m *infoMerge) addUp(text string) {
+	for line := range strings.SplitSeq(text, "\r\n") {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || line[0] == '#' {
+			continue
+		}
+		if summed[name] {
+			n, _ := strconv.ParseFloat(value, 64)
+			m.sums[name] += n
+		}
+		if manyValued(name) {
+			if m.counts[name] == nil {
+				m.order = append(m.order, name)
+			}
+			m.counts[name] = append(m.counts[name], value)
+		}
+	}
+}
+
+// manyValued says that a line holds name=value pairs which are added up one by one.
+func manyValued(name string) bool {
+	return strings.HasPrefix(name, "db") && len(name) > 2 && name[2] >= '0' && name[2] <= '9' ||
+		strings.HasPrefix(name, "cmdstat_") || strings.HasPrefix(name, "errorstat_")
+}
+
+// text writes the first node's text with the sums in place, the face of a standalone server, and the proxy's section.
+func (m *infoMerge) text(first string) string {
+	var b strings.Builder
+	section, done := "", map[string]bool{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(first, "\r\n"), "\r\n") {
+		if strings.HasPrefix(line, "# ") {
+			m.finishSection(&b, section, done)
+			section = strings.ToLower(line[2:])
+			b.WriteString(line + "\r\n")
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if ok {
+			line = name + ":" + m.value(name, value)
+			done[name] = true
+		}
+		if section == "replication" && strings.HasPrefix(name, "slave") && strings.Contains(value, "ip=") {
+			continue // replicas are the cluster's concern
+		}
+		b.WriteString(line + "\r\n")
+	}
+	m.finishSection(&b, section, done)
+	b.WriteString("\r\n" + m.s.proxySection())
+	return b.String()
+}
+
+// finishSection adds the lines that only other nodes have: a database or a command that the first has not seen.
+func (m *infoMerge) finishSection(b *strings.Builder, section string, done map[string]bool) {
+	prefix := map[string]string{"keyspace": "db", "commandstats": "cmdstat_", "errorstats": "errorstat_"}[section]
+	if prefix == "" {
+		return
+	}
+	sort.Strings(m.order)
+	for _, name := range m.order {
+		if strings.HasPrefix(name, prefix) && !done[name] {
+			done[name] = true
+			b.WriteString(name + ":" + joinPairs(m.counts[name]) + "\r\n")
+		}
+	}
+}
+
+// value is what the merged text says for one field.
+func (m *infoMerge) value(name, value string) string {
+	switch name {
+	case "redis_mode", "server_mode":
+		return "standalone"
+	case "cluster_enabled":
+		return "0"
+	case "role":
+		return "master"
+	case "connected_slaves":
+		return "0"
+	case "connected_clients":
+		return decimal(m.s.l.p.clients.Load())
+	case "maxclients":
+		return decimal(int64(m.s.l.limits.MaxClients))
+	case "tcp_port":
+		return m.s.port(value)
+	case "used_memory_human", "used_memory_rss_human", "maxmemory_human", "total_system_memory_human":
+		return human(m.sums[strings.TrimSuffix(name, "_human")])
+	}
+	if summed[name] {
+		if strings.Contains(value, ".") {
+			return strconv.FormatFloat(m.sums[name], 'f', 6, 64)
+		}
+		return strconv.FormatFloat(m.sums[name], 'f', 0, 64)
+	}
+	if manyValued(name) {
+		return joinPairs(m.counts[name])
+	}
+	return value
+}
+
+// human words a number of bytes as the server does.
+func human(n float64) string {
+	units := []string{"B", "K", "M", "G", "T", "P"}
+	u := 0
+	for n >= 1024 && u < len(units)-1 {
+		n /= 1024
+		u++
+	}
+	if u == 0 {
+		return strconv.FormatFloat(n, 'f', 0, 64) + "B"
+	}
+	return strconv.FormatFloat(n, 'f', 2, 64) + units[u]
+}
+
+// joinPairs adds lists like keys=1,expires=0,avg_ttl=5 up pair by pair; averages and rates are averaged.
+func joinPairs(values []string) string {
+	if len(values) == 1 {
+		return values[0]
+	}
+	var names []string
+	sums := map[string]float64{}
+	for _, v := range values {
+		for pair := range strings.SplitSeq(v, ",") {
+			name, value, _ := strings.Cut(pair, "=")
+			if _, seen := sums[name]; !seen {
+				names = append(names, name)
+			}
+			n, _ := strconv.ParseFloat(value, 64)
+			sums[name] += n
+		}
+	}
+	for i, name := range names {
+		n, digits := sums[name], 0
+		if name == "usec_per_call" {
+			n, digits = sums["usec"]/max(sums["calls"], 1), 2
+		} else if strings.HasPrefix(name, "avg_") {
+			n /= float64(len(values))
+		}
+		names[i] = name + "=" + strconv.FormatFloat(n, 'f', digits, 64)
+	}
+	return strings.Join(names, ",")
+}
+
+// port is the port that the client connected to.
+func (s *session) port(otherwise string) string {
+	if i := strings.LastIndexByte(s.local, ':'); i >= 0 && s.listener.cfg.Network != "unix" {
+		return s.local[i+1:]
+	}
+	return otherwise
+}
+
+// proxySection is what INFO says of the proxy itself.
+func (s *session) proxySection() string {
+	l := s.l
+	nodes, primaries, epoch := 0, 0, uint64(0)
+	if l.table != nil {
+		nodes, primaries, epoch = len(l.table.Nodes), len(l.primaries), l.table.Epoch
+	}
+	var b strings.Builder
+	b.WriteString("# Slotproxy\r\n")
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"slotproxy_loops", int64(len(l.p.loops))},
+		{"slotproxy_uptime_in_seconds", int64(time.Since(l.p.started).Seconds())},
+		{"slotproxy_connected_clients", l.p.clients.Load()},
+		{"slotproxy_cluster_nodes", int64(nodes)},
+		{"slotproxy_cluster_primaries", int64(primaries)},
+		{"slotproxy_cluster_epoch", int64(epoch)},
+	} {
+		b.WriteString(f.name + ":" + decimal(f.value) + "\r\n")
+	}
+	return b.String()
+}

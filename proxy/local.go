@@ -1,0 +1,329 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// localFn answers a command that the proxy handles itself, for a session whose parser holds its arguments.
+type localFn func(s *session, args [][]byte)
+
+// localCommand is one entry of the table of commands that the proxy answers.
+type localCommand struct {
+	run localFn
+	// The command changes what later commands of the client run as, so it waits until the earlier ones are done.
+	alone bool
+}
+
+// locals is the table, by rule name. Commands with a fixed answer have it in the policy table instead.
+var locals = map[string]localCommand{
+	"ping":   {run: localPing},
+	"echo":   {run: localEcho},
+	"quit":   {run: localQuit},
+	"role":   {run: localRole},
+	"auth":   {run: localAuth, alone: true},
+	"hello":  {run: localHello, alone: true},
+	"reset":  {run: localReset, alone: true},
+	"select": {run: localSelect, alone: true},
+
+	"client|capa":     {run: localOK},
+	"client|getname":  {run: clientGetName},
+	"client|id":       {run: clientID},
+	"client|info":     {run: clientInfo},
+	"client|list":     {run: clientList, alone: true},
+	"client|no-evict": {run: clientOnOff},
+	"client|no-touch": {run: clientOnOff},
+	"client|setinfo":  {run: clientSetInfo},
+	"client|setname":  {run: clientSetName},
+}
+
+// commandSet is the command table with our answers beside it. Immutable.
+type commandSet struct {
+	*router.Commands
+	local []localCommand // by rule ID
+}
+
+func newCommandSet(c *router.Commands) *commandSet {
+	set := &commandSet{Commands: c, local: make([]localCommand, len(c.Rules()))}
+	for _, r := range c.Rules() {
+		set.local[r.ID] = locals[r.Name]
+	}
+	return set
+}
+
+// answer runs a local command. It reports false when the command has to wait for the client's earlier ones.
+func (s *session) answer(rule *router.Rule) bool {
+	cmd := s.l.cmds.local[rule.ID]
+	if cmd.alone && s.head != nil {
+		s.stop(stopBarrier)
+		return false
+	}
+	switch {
+	case cmd.run != nil:
+		s.l.stats.Commands[rule.ID].OK++
+		s.rule = rule
+		cmd.run(s, s.parser.Args)
+	case rule.Answer != "":
+		s.l.stats.Commands[rule.ID].OK++
+		s.say([]byte(rule.Answer + "\r\n"))
+	default:
+		s.refuse(rule, unsupported(rule))
+	}
+	return true
+}
+
+var okReply = []byte("+OK\r\n")
+
+func (s *session) sayOK()             { s.say(okReply) }
+func (s *session) saySimple(t string) { s.say([]byte("+" + t + "\r\n")) }
+
+func localOK(s *session, _ [][]byte) { s.sayOK() }
+
+var pong = []byte("+PONG\r\n")
+
+func localPing(s *session, args [][]byte) {
+	switch len(args) {
+	case 1:
+		s.say(pong)
+	case 2:
+		localEcho(s, args)
+	default:
+		s.ownError(wrongArity(s.rule))
+	}
+}
+
+func localEcho(s *session, args [][]byte) {
+	s.l.scratch = resp.AppendBulk(s.l.scratch[:0], args[1])
+	s.say(s.l.scratch)
+}
+
+func localQuit(s *session, _ [][]byte) {
+	s.sayOK()
+	s.end()
+}
+
+// localRole answers as a primary without replicas, which is what one server would be.
+func localRole(s *session, _ [][]byte) {
+	b := resp.AppendArray(nil, 3)
+	b = resp.AppendBulkString(b, "master")
+	b = resp.AppendInt(b, 0)
+	s.say(resp.AppendArray(b, 0))
+}
+
+// localReset returns the connection to the state of a new one.
+func localReset(s *session, _ [][]byte) {
+	s.use(s.l.plain)
+	s.authed = !s.l.p.cfg.AuthRequired()
+	s.name, s.libName, s.libVer = "", "", ""
+	s.saySimple("RESET")
+}
+
+// use changes the profile of the client's later commands.
+func (s *session) use(p *profile) {
+	s.profile.sessions--
+	p.sessions++
+	s.profile = p
+}
+
+// profileOf is the profile that r runs under: the client's, or the one that it tries to log in to.
+func (s *session) profileOf(r *request) *profile {
+	if s.login != nil && r.root() == s.login.request {
+		return s.login.profile
+	}
+	return s.profile
+}
+
+// login is a change of profile that a node has to confirm.
+type login struct {
+	request *request
+	profile *profile
+	reply   func(s *session) []byte // what the client is told when it worked
+	failed  string                  // what it is told when not; empty: the node's words
+	auth    bool                    // the change is one of identity
+}
+
+// tryProfile sends the command to a node under profile k; when the node agrees, the session uses it from then on.
+// Nothing else of this client is under way meanwhile.
+func (s *session) tryProfile(k profileKey, command []byte, lg login) {
+	lg.profile = s.l.profileFor(k)
+	lg.profile.sessions++ // held for the time of the attempt
+	r := s.request(s.rule, nil)
+	lg.request = r
+	s.login = &lg
+	r.fan = s.l.newFanout()
+	r.fan.merge = mergeFirst
+	part := s.l.newPart(r)
+	s.l.setBuf(part, command)
+	s.stop(stopBarrier)
+	s.goParts(r)
+}
+
+// loggedIn takes the outcome of a login from the reply of its part and returns what to tell the client.
+func (s *session) loggedIn(reply []byte) []byte {
+	lg := s.login
+	s.login = nil
+	lg.profile.sessions--
+	if reply[0] == '-' {
+		if !lg.auth {
+			return resp.AppendError(nil, lg.failed)
+		}
+		s.failures++
+		if s.failures >= s.l.limits.AuthFailures {
+			s.end()
+		}
+		return reply
+	}
+	s.use(lg.profile)
+	if lg.auth {
+		s.authed, s.failures = true, 0
+	}
+	return lg.reply(s)
+}
+
+func replyOK(*session) []byte { return okReply }
+
+func localAuth(s *session, args [][]byte) {
+	k := s.profile.key
+	k.login = true
+	switch len(args) {
+	case 2:
+		k.user, k.password = "", string(args[1])
+	case 3:
+		k.user, k.password = string(args[1]), string(args[2])
+	default:
+		s.ownError(errTextSyntax)
+		return
+	}
+	s.tryProfile(k, resp.AppendCommand(nil, args...), login{reply: replyOK, auth: true})
+}
+
+func localSelect(s *session, args [][]byte) {
+	n, ok := resp.ParseInt(args[1])
+	switch {
+	case !ok || n != int64(int32(n)):
+		s.ownError(errTextNotInteger)
+	case n < 0:
+		s.ownError(errTextDBIndex)
+	case int(n) == s.profile.key.db:
+		s.sayOK()
+	default:
+		k := s.profile.key
+		k.db = int(n)
+		if n == 0 { // every server has it
+			s.use(s.l.profileFor(k))
+			s.sayOK()
+			return
+		}
+		// A cluster without numbered databases is, to its clients, a server with one.
+		s.tryProfile(k, resp.AppendCommand(nil, args...), login{reply: replyOK, failed: errTextDBIndex})
+	}
+}
+
+// helloOptions is what HELLO's arguments ask for.
+type helloOptions struct {
+	proto          int
+	auth           bool
+	user, password string
+	name           *string
+}
+
+const errTextHelloAuth = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+
+// parseHello reads HELLO's arguments; a non-empty text is the error.
+func parseHello(args [][]byte, proto int) (o helloOptions, text string) {
+	o.proto = proto
+	if len(args) == 1 {
+		return o, ""
+	}
+	n, ok := resp.ParseInt(args[1])
+	if !ok {
+		return o, "ERR Protocol version is not an integer or out of range"
+	}
+	if n != 2 && n != 3 {
+		return o, errTextNoProto
+	}
+	o.proto = int(n)
+	for i := 2; i < len(args); {
+		switch left := len(args) - i - 1; {
+		case bytes.EqualFold(args[i], []byte("auth")) && left >= 2:
+			o.auth, o.user, o.password = true, string(args[i+1]), string(args[i+2])
+			i += 3
+		case bytes.EqualFold(args[i], []byte("setname")) && left >= 1:
+			name := string(args[i+1])
+			if !cleanName(name) {
+				return o, errTextBadName
+			}
+			o.name = &name
+			i += 2
+		default:
+			return o, "ERR Syntax error in HELLO option '" + string(args[i]) + "'"
+		}
+	}
+	return o, ""
+}
+
+func localHello(s *session, args [][]byte) {
+	o, text := parseHello(args, s.profile.key.proto)
+	if text != "" {
+		s.ownError(text)
+		return
+	}
+	k := s.profile.key
+	k.proto = o.proto
+	greet := func(s *session) []byte {
+		if o.name != nil {
+			s.name = *o.name
+		}
+		return s.hello()
+	}
+	if o.auth {
+		k.login, k.user, k.password = true, o.user, o.password
+		s.tryProfile(k, resp.AppendCommandStrings(nil, "AUTH", o.user, o.password), login{reply: greet, auth: true})
+		return
+	}
+	if !s.authed {
+		s.ownError(errTextHelloAuth)
+		return
+	}
+	s.use(s.l.profileFor(k))
+	s.say(greet(s))
+}
+
+// hello describes the one server that we look like.
+func (s *session) hello() []byte {
+	proto := s.profile.key.proto
+	face := s.l.p.cfg.Info()
+	b := resp.AppendMap(nil, 7, proto)
+	b = resp.AppendBulkString(b, "server")
+	b = resp.AppendBulkString(b, face.Name)
+	b = resp.AppendBulkString(b, "version")
+	b = resp.AppendBulkString(b, face.Version)
+	b = resp.AppendBulkString(b, "proto")
+	b = resp.AppendInt(b, int64(proto))
+	b = resp.AppendBulkString(b, "id")
+	b = resp.AppendInt(b, int64(s.id))
+	b = resp.AppendBulkString(b, "mode")
+	b = resp.AppendBulkString(b, "standalone")
+	b = resp.AppendBulkString(b, "role")
+	b = resp.AppendBulkString(b, "master")
+	b = resp.AppendBulkString(b, "modules")
+	return resp.AppendArray(b, 0)
+}
+
+// fixers correct replies of one node that a standalone server would give differently, by rule name.
+var fixers = map[string]mergeFn{
+	"config|get": fixConfig,
+}
+
+// fixConfig shows cluster mode as off: clients that see it on speak to a cluster.
+func fixConfig(r *request, dst []byte) ([]byte, bool) {
+	reply := r.fan.parts[0].reply
+	on := []byte("$15\r\ncluster-enabled\r\n$3\r\nyes\r\n")
+	off := []byte("$15\r\ncluster-enabled\r\n$2\r\nno\r\n")
+	return append(dst, bytes.Replace(reply, on, off, 1)...), true
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }

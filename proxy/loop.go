@@ -1,0 +1,264 @@
+package proxy
+
+import (
+	"log/slog"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"slotproxy/internal/metrics"
+	"slotproxy/router"
+)
+
+// readSize is the shared read buffer of a loop: as much as a socket usually holds, and small enough for the L2 cache.
+const readSize = 64 << 10
+
+const (
+	// How long an idle loop sleeps at most: idle timeouts and slow frames are looked at this often.
+	idleSleep = time.Second
+	// How long it sleeps while commands are under way: the grain of upstream timeouts.
+	busySleep = 50 * time.Millisecond
+)
+
+// loop is one event loop: its own clients, its own connections to every node, no locks. One iteration reads all ready
+// sockets, parses and routes, then writes once to every socket that has output. Everything here is touched by the
+// loop's goroutine alone, but for inbox.
+type loop struct {
+	p      *Proxy       // immutable
+	id     int          // immutable
+	log    *slog.Logger // immutable
+	limits *Limits      // replaced as a whole by a message
+	lanes  int          // immutable
+	budget int          // immutable; bytes of buffers this loop may hold
+
+	inbox inbox
+	load  atomic.Int64 // sessions, counted by the acceptors before the loop hears of them
+	spare []message
+	poll  *poller
+	now   int64 // monotonic nanoseconds, taken once after each wait
+
+	fds      []*conn // by descriptor
+	connGen  uint32
+	lastGen  uint32
+	dirty    []*conn // have output for the end of the iteration
+	again    []*conn // have buffered input to offer again
+	sessions []*session
+	nodes    map[string]*node
+	profiles map[profileKey]*profile
+	plain    *profile // no AUTH, database 0, RESP2: what a new client has
+
+	cmds      *commandSet
+	table     *router.Table
+	primaries []*node
+	slots     [router.Slots]slotView
+	troubled  []uint16 // slots with trouble, and some that had it
+	waiting   waitList
+	quiet     bool
+	postponed []*session
+
+	marks  [router.Slots]mark
+	places [router.Slots]placed
+	pass   uint32
+
+	pool         pool
+	freeRequests []*request
+	freeFanouts  []*fanout
+	rbuf         []byte
+	iov          [][]byte
+	keys         []int
+	scratch      []byte
+
+	stats    *metrics.Counters
+	lastTick int64
+	lastSlow int64
+	draining bool // close clients as they become idle
+	closing  bool // close everything
+}
+
+func newLoop(p *Proxy, id int) (*loop, error) {
+	poll, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		p: p, id: id, log: p.log, limits: &p.cfg.Limits, lanes: p.cfg.Lanes, poll: poll,
+		budget: p.cfg.Limits.BufferBudget / p.cfg.Loops,
+		nodes:  map[string]*node{}, profiles: map[profileKey]*profile{},
+		rbuf: make([]byte, readSize), iov: make([][]byte, 0, maxIovecs),
+		cmds: p.commands.Load(), now: monotonic(),
+	}
+	l.stats = metrics.New(len(l.cmds.Rules()))
+	l.plain = l.profileFor(profileKey{proto: 2})
+	return l, nil
+}
+
+var processStart = time.Now()
+
+// monotonic is nanoseconds since the start of the process.
+func monotonic() int64 { return int64(time.Since(processStart)) }
+
+// run is the loop's goroutine.
+func (l *loop) run() {
+	defer l.p.loopsDone.Done()
+	// The loop lives in system calls; on a thread of its own it is not moved between them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for !l.closing {
+		n := l.poll.wait(l.sleep())
+		l.now = monotonic()
+		l.poll.dispatch(l, n)
+		l.receive()
+		l.wakeDue()
+		l.tick()
+		l.settleOutput()
+		l.stats.Iterations++
+		l.stats.LoopBusy += time.Duration(monotonic() - l.now)
+		l.p.alive[l.id].Store(l.now)
+	}
+	l.shut()
+}
+
+// sleep is how long the loop may wait for the sockets.
+func (l *loop) sleep() time.Duration {
+	d := idleSleep
+	if len(l.troubled) > 0 || l.stats.InFlight > 0 {
+		d = busySleep
+	}
+	if len(l.waiting) > 0 {
+		d = min(d, max(time.Duration(l.waiting[0].wake-l.now), 0))
+	}
+	return d
+}
+
+// settleOutput flushes every dirty connection once. A flush that ends back-pressure offers buffered input again,
+// which may make others dirty: those are flushed in the same iteration, input being finite.
+func (l *loop) settleOutput() {
+	for len(l.dirty) > 0 || len(l.again) > 0 {
+		for i := 0; i < len(l.dirty); i++ {
+			c := l.dirty[i]
+			l.dirty[i] = nil
+			c.dirty = false
+			c.flush()
+		}
+		l.dirty = l.dirty[:0]
+		for i := 0; i < len(l.again); i++ {
+			c := l.again[i]
+			l.again[i] = nil
+			if !c.closed && !c.paused {
+				c.offer()
+			}
+		}
+		l.again = l.again[:0]
+	}
+}
+
+// byFd finds the connection of an event, nil when it has been closed meanwhile.
+func (l *loop) byFd(fd int, gen uint32) *conn {
+	if fd >= len(l.fds) {
+		return nil
+	}
+	if c := l.fds[fd]; c != nil && c.gen == gen {
+		return c
+	}
+	return nil
+}
+
+// attach gives c its socket: the descriptor itself where epoll serves plain sockets, else a stream.
+func (l *loop) attach(c *conn, nc net.Conn) error {
+	c.progress = l.now
+	fd, ok := plainFd(nc)
+	if !ok {
+		c.stream = newStream(nc)
+		c.stream.start(c)
+		return nil
+	}
+	l.connGen++
+	c.fd, c.gen = fd, l.connGen
+	for fd >= len(l.fds) {
+		l.fds = append(l.fds, make([]*conn, max(64, len(l.fds)))...)
+	}
+	if err := l.poll.add(fd, c.gen); err != nil {
+		sysClose(fd)
+		c.fd = -1
+		return err
+	}
+	l.fds[fd] = c
+	return nil
+}
+
+func (l *loop) forgetFd(c *conn) {
+	l.fds[c.fd] = nil
+	sysClose(c.fd) // the kernel takes it out of epoll with the last descriptor
+	c.fd = -1
+}
+
+// tick looks at what depends on time.
+func (l *loop) tick() {
+	if l.now-l.lastTick < int64(busySleep) {
+		return
+	}
+	l.lastTick = l.now
+	l.checkNodes()
+	if len(l.troubled) > 0 {
+		l.sweepTrouble()
+	}
+	if l.now-l.lastSlow < int64(idleSleep) {
+		return
+	}
+	l.lastSlow = l.now
+	l.checkSessions()
+	l.dropIdleProfiles()
+}
+
+// checkNodes answers the commands that a node has kept for too long. The connection lives on: its late replies are
+// counted and dropped.
+func (l *loop) checkNodes() {
+	limit := l.limits.UpstreamTimeout.Nanoseconds()
+	for _, n := range l.nodes {
+		for _, c := range n.conns {
+			l.checkQueue(c, limit)
+		}
+	}
+}
+
+func (l *loop) checkQueue(c *nodeConn, limit int64) {
+	for i := range c.queue.n {
+		r := c.queue.at(i)
+		if l.now-r.sentAt < limit {
+			return
+		}
+		if r.state != stateSent || r.streaming {
+			continue
+		}
+		l.stats.Timeouts++
+		l.hint(router.Hint{Cause: router.Lost, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
+		l.fail(r, errTextTimeout)
+		if c.closed {
+			return
+		}
+	}
+}
+
+// dropIdleProfiles closes node connections of users, databases and protocols that no client has any more.
+func (l *loop) dropIdleProfiles() {
+	for _, p := range l.profiles {
+		if p.sessions == 0 && p != l.plain {
+			l.dropProfile(p)
+		}
+	}
+}
+
+// shut ends every connection and refuses what comes later.
+func (l *loop) shut() {
+	l.shutInbox()
+	for len(l.sessions) > 0 {
+		s := l.sessions[len(l.sessions)-1]
+		s.reason = metrics.DisconnectDrain
+		s.conn.close(errDrained)
+	}
+	for _, n := range l.nodes {
+		n.closeAll(errUpstreamOff)
+	}
+	l.poll.close()
+}

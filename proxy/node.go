@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+
+	"slotproxy/internal/metrics"
+	"slotproxy/router"
+)
+
+var (
+	errNodeGone    = errors.New("the node has left the cluster or failed")
+	errUnasked     = errors.New("a reply that nobody asked for")
+	errNodeFull    = errors.New("the node has too many clients")
+	errEarlyReply  = errors.New("a reply before the command was written")
+	errNodeLocked  = errors.New("the node refused the handshake")
+	errUpstreamOff = errors.New("the proxy is closing")
+)
+
+// node is one server as one loop sees it. Owned by the loop.
+type node struct {
+	l    *loop
+	addr string // immutable; what to dial, and its key in loop.nodes
+	host string // immutable; the host part, for redirects that leave it out
+	info *router.Node
+	seen uint64 // version of the last table that names it
+
+	conns   []*nodeConn // one for each profile and lane in use
+	retryAt int64       // loop time before which it is not dialed again
+	fails   uint8       // dials that failed in a row
+}
+
+// nodeAt finds or makes the node with this address.
+func (l *loop) nodeAt(addr string) *node {
+	if n := l.nodes[addr]; n != nil {
+		return n
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	n := &node{l: l, addr: addr, host: host, info: &router.Node{Addr: addr}}
+	l.nodes[addr] = n
+	return n
+}
+
+// conn returns the connection for a profile and slot, dialing when there is none. It returns nil while the node is
+// left alone after failed dials.
+func (n *node) conn(p *profile, slot uint16) *nodeConn {
+	lane := uint8(int(slot) % n.l.lanes)
+	for _, c := range n.conns {
+		if c.profile == p && c.lane == lane {
+			return c
+		}
+	}
+	if n.l.now < n.retryAt || n.l.closing {
+		return nil
+	}
+	c := &nodeConn{node: n, profile: p, lane: lane, born: n.l.now}
+	c.conn = conn{l: n.l, owner: c, fd: -1, side: metrics.SideUpstream}
+	n.conns = append(n.conns, c)
+	p.conns++
+	n.l.p.dial(c)
+	return c
+}
+
+func (n *node) remove(c *nodeConn) {
+	for i, x := range n.conns {
+		if x == c {
+			n.conns = append(n.conns[:i], n.conns[i+1:]...)
+			c.profile.conns--
+			return
+		}
+	}
+}
+
+func (n *node) closeAll(err error) {
+	for len(n.conns) > 0 {
+		n.conns[0].close(err)
+	}
+}
+
+// backOff remembers a failed dial: 50 ms, then doubling to 1 s, so that a dead node costs little and a restarted one
+// is found soon.
+func (n *node) backOff() {
+	n.retryAt = n.l.now + min(int64(50e6)<<min(n.fails, 5), 1e9)
+	if n.fails < 255 {
+		n.fails++
+	}
+}
+
+// profile is the identity that node connections are shared by: commands of clients with another user, database or
+// protocol never travel on the same connection. Owned by the loop.
+type profile struct {
+	key      profileKey
+	conns    int // node connections
+	sessions int // clients that use it
+	// Whether the last handshake with these credentials was accepted.
+	proven bool
+}
+
+type profileKey struct {
+	user, password string
+	login          bool // AUTH was given; user and password may be empty strings then
+	db             int
+	proto          int
+}
+
+// profileFor finds or makes a profile.
+func (l *loop) profileFor(k profileKey) *profile {
+	if p := l.profiles[k]; p != nil {
+		return p
+	}
+	p := &profile{key: k}
+	l.profiles[k] = p
+	return p
+}
+
+// dropProfile forgets a profile that nobody uses and closes its connections. The plain ones stay: they will be wanted.
+func (l *loop) dropProfile(p *profile) {
+	if p.sessions > 0 || p == l.plain {
+		return
+	}
+	for _, n := range l.nodes {
+		for i := 0; i < len(n.conns); {
+			if n.conns[i].profile == p {
+				n.conns[i].close(nil)
+				continue
+			}
+			i++
+		}
+	}
+	delete(l.profiles, p.key)
+}

@@ -1,0 +1,310 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net"
+
+	"slotproxy/resp"
+)
+
+// nodeConn is one shared connection to a node for one profile: bytes out, requests in the FIFO, replies in. Any doubt
+// about which reply belongs to which request closes it; it never resynchronises. Owned by its loop.
+type nodeConn struct {
+	conn
+	node    *node
+	profile *profile
+	lane    uint8
+
+	queue  fifo        // sent and not answered, in the order of the wire
+	framer resp.Framer // where the current reply ends
+
+	attached   bool   // the dial succeeded
+	served     bool   // at least one command has been answered
+	turnedAway bool   // the node closed the door before it read a command
+	ready      bool   // the handshake is through
+	greeting   uint8  // replies of the handshake that are still to come
+	greeted    []byte // bytes of the handshake reply being collected
+	refusal    []byte // the error line with which the node refused the handshake
+	before     outq   // commands queued until the handshake is through
+	skipped    uint8  // replies of the first request that were swallowed
+	born       int64  // loop time of the dial
+	stalled    []*session
+	halfReply  bool // bytes of the current reply have been consumed
+}
+
+// dialed takes the outcome of a dial.
+func (c *nodeConn) dialed(nc net.Conn, err error) {
+	if c.closed {
+		if nc != nil {
+			_ = nc.Close()
+		}
+		return
+	}
+	if err == nil {
+		err = c.l.attach(&c.conn, nc)
+	}
+	if err != nil {
+		c.l.stats.UpstreamConnectFailures++
+		c.node.backOff()
+		c.close(err)
+		return
+	}
+	c.attached = true
+	c.l.stats.UpstreamOpen++
+	c.l.stats.UpstreamConnects++
+	c.node.fails = 0
+	c.greet()
+}
+
+// greet sends the handshake of the profile. Commands wait for its end: run under a weaker or stronger identity than
+// the client's, they would be wrong.
+func (c *nodeConn) greet() {
+	var hello []byte
+	k := &c.profile.key
+	if k.login {
+		if k.user == "" {
+			hello = resp.AppendCommandStrings(hello, "AUTH", k.password)
+		} else {
+			hello = resp.AppendCommandStrings(hello, "AUTH", k.user, k.password)
+		}
+		c.greeting++
+	}
+	if k.proto == 3 {
+		hello = resp.AppendCommandStrings(hello, "HELLO", "3")
+		c.greeting++
+	}
+	if k.db != 0 {
+		hello = resp.AppendCommandStrings(hello, "SELECT", itoa(k.db))
+		c.greeting++
+	}
+	if c.greeting == 0 {
+		c.begin()
+		return
+	}
+	c.write(hello)
+}
+
+// begin lets the queued commands go.
+func (c *nodeConn) begin() {
+	c.ready = true
+	c.profile.proven = true
+	early := c.before
+	c.before = outq{}
+	for _, b := range early.pieces(nil) {
+		c.write(b)
+	}
+	early.reset(&c.l.pool)
+}
+
+// send puts r on the wire behind everything sent before. The caller has checked that r may go.
+func (c *nodeConn) send(r *request) {
+	r.conn = c
+	r.skip = 0
+	r.sentAt = c.l.now
+	r.off = c.queued()
+	if r.asking && !faultNoAsking {
+		r.skip = 1
+		c.put(askingCommand)
+	}
+	if len(r.buf) >= bigPayload && c.ready {
+		c.give(r.buf)
+	} else {
+		c.put(r.buf)
+	}
+	r.end = c.queued()
+	r.refs++
+	c.queue.push(r)
+	c.l.stats.InFlight++
+	c.l.count(r)
+	r.enter(stateSent)
+	if c.out.size+c.before.size > c.l.limits.NodeQueue {
+		c.aboveMark = true
+	}
+}
+
+var askingCommand = []byte("*1\r\n$6\r\nASKING\r\n")
+
+// queued is the position in the output at which the next byte will be.
+func (c *nodeConn) queued() uint64 { return c.sent + uint64(c.out.size) + uint64(c.before.size) }
+
+func (c *nodeConn) put(b []byte) {
+	if c.ready {
+		c.write(b)
+		return
+	}
+	c.before.write(&c.l.pool, b)
+}
+
+// consume takes replies from the front of data.
+func (c *nodeConn) consume(data []byte) (used, need int) {
+	for used < len(data) {
+		n, done, err := c.framer.Feed(data[used:])
+		if err != nil {
+			c.l.stats.Desyncs++
+			c.close(err)
+			return used, 0
+		}
+		piece := data[used : used+n]
+		used += n
+		if err := c.take(piece, done); err != nil {
+			c.l.stats.Desyncs++
+			c.close(err)
+			return used, 0
+		}
+		if c.closed || !done {
+			return used, 0
+		}
+	}
+	return used, 0
+}
+
+// take handles the bytes of one reply: all of it, or the next piece when done is false or pieces came before.
+func (c *nodeConn) take(piece []byte, done bool) error {
+	if c.greeting > 0 {
+		return c.takeGreeting(piece, done)
+	}
+	r := c.queue.first()
+	if r == nil || !c.halfReply && len(piece) > 0 && piece[0] == '>' {
+		return c.takePush(piece, done, r)
+	}
+	if !done {
+		c.halfReply = c.halfReply || len(piece) > 0
+		c.takePart(r, piece)
+		return nil
+	}
+	c.halfReply = false
+	if c.skipped < r.skip {
+		return c.swallow(r, piece)
+	}
+	// A reply before the command is on the wire is not its reply.
+	if r.end > c.sent {
+		return errEarlyReply
+	}
+	if !c.served && bytes.HasPrefix(piece, tooManyClients) {
+		c.turnedAway = true
+		c.close(errNodeFull)
+		return nil
+	}
+	c.served = true
+	c.skipped = 0
+	c.queue.pop()
+	c.l.stats.InFlight--
+	c.l.uncount(r)
+	c.l.answered(c, r, piece)
+	c.l.release(r)
+	return nil
+}
+
+// takePart keeps or forwards a piece of a reply that goes on.
+func (c *nodeConn) takePart(r *request, piece []byte) {
+	if len(piece) == 0 || r.state == stateDone || c.skipped < r.skip {
+		return
+	}
+	if r.streaming {
+		r.sess.stream(r, piece)
+		return
+	}
+	c.l.keepReply(r, piece)
+	if len(r.reply) >= streamFrom && r.parent == nil && r.fan == nil && r.sess.head == r && r.reply[0] != '-' {
+		r.sess.beginStream(r)
+	}
+}
+
+// streamFrom is the size from which a reply is forwarded as it arrives instead of being collected first.
+const streamFrom = 64 << 10
+
+// swallow drops a reply that belongs to a command we put before the client's. It must be +OK: anything else means
+// that the next reply is not what it seems.
+func (c *nodeConn) swallow(r *request, piece []byte) error {
+	if string(piece) != "+OK\r\n" {
+		return errors.New("ASKING was refused")
+	}
+	c.skipped++
+	return nil
+}
+
+// takePush drops an out-of-band message: this connection has asked for none. Any other bytes without a request are a
+// node that has lost count, or one that is closing the connection and says why.
+func (c *nodeConn) takePush(piece []byte, done bool, r *request) error {
+	if r == nil && len(piece) > 0 && piece[0] != '>' {
+		return errUnasked
+	}
+	if !done {
+		return errors.New("a push message that is too long")
+	}
+	return nil
+}
+
+// takeGreeting checks the replies of the handshake.
+func (c *nodeConn) takeGreeting(piece []byte, done bool) error {
+	c.greeted = append(c.greeted, piece...)
+	if !done {
+		if len(c.greeted) > streamFrom {
+			return errNodeLocked
+		}
+		return nil
+	}
+	if c.greeted[0] == '-' {
+		c.refusal = c.greeted
+		c.close(errNodeLocked)
+		return nil
+	}
+	c.greeted = c.greeted[:0]
+	c.greeting--
+	if c.greeting == 0 {
+		c.greeted = nil
+		c.begin()
+	}
+	return nil
+}
+
+// tooManyClients is what a full server says to a new connection before it closes it, without reading anything.
+var tooManyClients = []byte("-ERR max number of clients reached")
+
+func (c *nodeConn) eof() { c.close(errClosedByPeer) }
+
+// drained lets the clients go on that had been stopped because this node's queue was long.
+func (c *nodeConn) drained() {
+	stalled := c.stalled
+	c.stalled = nil
+	for _, s := range stalled {
+		s.nodeDrained()
+	}
+}
+
+// lost settles every request in the FIFO, oldest first: what was not written goes again, what was written and only
+// reads goes again, and for the rest nobody knows the outcome.
+func (c *nodeConn) lost(err error) {
+	l := c.l
+	c.node.remove(c)
+	c.before.reset(&l.pool)
+	if !c.ready && c.refusal == nil {
+		c.node.backOff()
+	}
+	if err != nil && !l.closing {
+		l.doubt(c.node, err)
+	}
+	lost := c.queue
+	c.queue = fifo{}
+	l.stats.InFlight -= int64(lost.n)
+	if c.attached {
+		l.stats.UpstreamOpen--
+	}
+	for i := range lost.n {
+		l.uncount(lost.at(i))
+	}
+	// No client goes on before all of its lost requests are settled: one that waits its turn could overtake them.
+	l.beginQuiet()
+	for i := range lost.n {
+		r := lost.at(i)
+		if c.refusal != nil {
+			l.refused(r, c.refusal)
+		} else {
+			l.orphaned(r, r.off < c.sent && !c.turnedAway)
+		}
+		l.release(r)
+	}
+	l.endQuiet()
+	c.drained()
+}

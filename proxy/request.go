@@ -1,0 +1,191 @@
+package proxy
+
+import (
+	"slotproxy/internal/metrics"
+	"slotproxy/router"
+)
+
+// state is where a request stands. Only request.to changes it.
+type state uint8
+
+const (
+	stateNew     state = iota // parsed, not yet routed
+	stateHeld                 // may not go before an earlier request of its client
+	stateSent                 // in the FIFO of a node connection, written or about to be
+	stateWaiting              // the cluster could not serve it now; goes again at wake
+	stateDone                 // reply is complete, or nobody waits for it any more
+)
+
+// request is one command on its way, or one part of a command that was split. It belongs to its loop, is used again
+// after its last reference is gone, and is referred to by at most: its client's queue (or its parent), one node
+// connection's FIFO, and the list of waiting requests.
+type request struct {
+	sess   *session // whom the reply is for; nil when that client is gone
+	parent *request // the command that this is a part of
+	fan    *fanout  // the parts of this command
+	rule   *router.Rule
+
+	buf   []byte // the command as it goes on the wire; ours until the last reference is gone
+	reply []byte // reply bytes that had to be kept, from the pool
+	args  int    // number of arguments, for the error texts of part commands
+
+	next *request  // behind this one in the client's queue
+	conn *nodeConn // where it is in flight
+	to   *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
+
+	off, end uint64 // positions of its first byte and behind its last one in the output of conn
+	start    int64  // loop time at which the client's command was complete
+	sentAt   int64  // loop time of the last sending
+	deadline int64  // loop time at which waiting ends
+	wake     int64  // loop time for the next attempt while waiting
+
+	gen  uint32 // generation of the slot's trouble when it was sent, see slots.go
+	refs uint8  // queue or parent, FIFO, waiting list
+	skip uint8  // replies that come before its own and are swallowed: the +OK of ASKING
+	hops uint8  // attempts that were redirected or refused
+	part uint16 // index among its parent's parts
+
+	slot      uint16
+	hasSlot   bool
+	state     state
+	write     bool // may change data
+	once      bool // must not be sent again when its outcome is unknown
+	multi     bool // two or more keys in one slot: TRYAGAIN is possible
+	asking    bool // to be sent behind ASKING
+	streaming bool // part of its reply is already in its client's output
+	counted   bool // counts in its slot's in-flight numbers
+	ownError  bool // its reply is an error of the proxy, not of a node
+
+	class metrics.Class
+}
+
+// enter moves r to state s and keeps its client's count of requests that have not been sent.
+func (r *request) enter(s state) {
+	if c := r.root().sess; c != nil {
+		c.unsent += unsentIn(s) - unsentIn(r.state)
+	}
+	r.state = s
+}
+
+func unsentIn(s state) int {
+	if s == stateHeld || s == stateWaiting {
+		return 1
+	}
+	return 0
+}
+
+// root is the command that the client sent.
+func (r *request) root() *request {
+	if r.parent != nil {
+		return r.parent
+	}
+	return r
+}
+
+// maxIdleRequests bounds the free list: 64 clients with 64 pipelined commands each.
+const maxIdleRequests = 4096
+
+// keepBuf is how large a buffer an unused request may keep. Most commands fit, and 4096 of them stay below 2 MiB.
+const keepBuf = 512
+
+func (l *loop) newRequest() *request {
+	n := len(l.freeRequests)
+	if n == 0 {
+		return &request{}
+	}
+	r := l.freeRequests[n-1]
+	l.freeRequests = l.freeRequests[:n-1]
+	return r
+}
+
+// release drops one reference and puts r aside for use again when it was the last.
+func (l *loop) release(r *request) {
+	r.refs--
+	if r.refs > 0 {
+		return
+	}
+	if r.fan != nil {
+		l.freeFanout(r.fan)
+	}
+	l.dropReply(r)
+	buf := r.buf
+	if cap(buf) > keepBuf {
+		l.pool.put(buf)
+		buf = nil
+	}
+	*r = request{buf: buf[:0]}
+	if len(l.freeRequests) < maxIdleRequests {
+		l.freeRequests = append(l.freeRequests, r)
+	}
+}
+
+// setBuf stores a copy of the command's bytes.
+func (l *loop) setBuf(r *request, b []byte) {
+	if cap(r.buf) < len(b) {
+		if len(b) <= keepBuf {
+			r.buf = make([]byte, 0, keepBuf)
+		} else {
+			r.buf = l.pool.get(len(b))
+		}
+	}
+	r.buf = append(r.buf[:0], b...)
+}
+
+// keepReply appends b to the reply bytes that r holds.
+func (l *loop) keepReply(r *request, b []byte) {
+	if r.reply == nil {
+		r.reply = l.pool.get(len(b))
+	} else if n := len(r.reply) + len(b); n > cap(r.reply) {
+		r.reply = l.pool.grow(r.reply, max(n, 2*len(r.reply)))
+	}
+	r.reply = append(r.reply, b...)
+	if s := r.root().sess; s != nil {
+		s.held += len(b)
+	}
+}
+
+func (l *loop) dropReply(r *request) {
+	if r.reply == nil {
+		return
+	}
+	if s := r.root().sess; s != nil {
+		s.held -= len(r.reply)
+	}
+	l.pool.put(r.reply)
+	r.reply = nil
+}
+
+// fanout is the state of a command that has parts: one for each slot, or one for each node.
+type fanout struct {
+	parts []*request
+	left  int     // parts without a reply
+	merge mergeFn // makes one reply of all
+	order []partRef
+}
+
+// partRef says where the value for one key of the client's command is: which part, and which place in it.
+type partRef struct{ part, index uint16 }
+
+func (l *loop) newFanout() *fanout {
+	n := len(l.freeFanouts)
+	if n == 0 {
+		return &fanout{}
+	}
+	f := l.freeFanouts[n-1]
+	l.freeFanouts = l.freeFanouts[:n-1]
+	return f
+}
+
+// freeFanout drops the parts and keeps the slices for the next command, within reason.
+func (l *loop) freeFanout(f *fanout) {
+	for i, p := range f.parts {
+		p.parent = nil // it may still be in a FIFO, and its parent is about to become another command
+		l.release(p)
+		f.parts[i] = nil
+	}
+	if cap(f.order) > 1024 || len(l.freeFanouts) >= 256 {
+		return
+	}
+	*f = fanout{parts: f.parts[:0], order: f.order[:0]}
+	l.freeFanouts = append(l.freeFanouts, f)
+}

@@ -1,0 +1,327 @@
+package proxy
+
+import (
+	"slotproxy/internal/metrics"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// stops are the reasons not to read a client for now. Bits, because several may hold.
+type stops uint8
+
+const (
+	stopInFlight stops = 1 << iota // too many of its commands have no reply
+	stopOutput                     // it does not read its replies
+	stopNode                       // a node it writes to has a long queue
+	stopBarrier                    // the next command needs the earlier ones to be done
+)
+
+// session is one client. Owned by its loop.
+type session struct {
+	conn
+	id       uint64    // immutable
+	addr     string    // immutable; the client's address
+	local    string    // immutable; the address it connected to
+	listener *listener // immutable
+	born     int64     // immutable; loop time
+	index    int       // place in loop.sessions
+
+	parser     resp.Parser
+	head, tail *request // commands without a delivered reply, oldest first
+	queued     int      // their number
+	unsent     int      // of these and their parts, the ones held or waiting
+	held       int      // bytes of replies that wait for their turn
+	stops      stops
+	advancing  bool // an order pass is under way
+	postponed  bool // an order pass is owed
+	ending     bool // answer what is in the queue, then close; no more input
+
+	profile  *profile
+	authed   bool
+	failures int          // AUTH failures
+	name     string       // CLIENT SETNAME
+	libName  string       // CLIENT SETINFO
+	libVer   string       //
+	rule     *router.Rule // of its last command, for CLIENT LIST
+	login    *login       // an AUTH, HELLO or SELECT that a node has to confirm
+	reason   metrics.DisconnectReason
+	commands uint64 // complete commands ever received
+}
+
+// consume parses and routes whole commands from the front of data.
+func (s *session) consume(data []byte) (used, need int) {
+	if s.ending {
+		return len(data), 0
+	}
+	lim := &s.l.limits.AfterAuth
+	if !s.authed {
+		lim = &s.l.limits.BeforeAuth
+	}
+	for used < len(data) && s.stops == 0 {
+		n, err := s.parser.Next(data[used:], lim)
+		if err != nil {
+			s.protocolError(err)
+			return len(data), 0
+		}
+		if n == 0 {
+			return used, s.parser.Need()
+		}
+		if len(s.parser.Args) > 0 && !s.command(data[used:used+n]) {
+			s.parser.Reset() // it will be offered again when the earlier commands are done
+			return used, 0
+		}
+		used += n
+		if s.closed || s.ending {
+			return len(data), 0
+		}
+		if !s.authed {
+			lim = &s.l.limits.BeforeAuth
+		} else {
+			lim = &s.l.limits.AfterAuth
+		}
+	}
+	return used, 0
+}
+
+// protocolError answers as the server does, behind the replies that are still due, and ends the session.
+func (s *session) protocolError(err error) {
+	s.reason = metrics.DisconnectProtocol
+	if pe, ok := err.(*resp.ProtocolError); ok && pe.Security {
+		s.conn.close(errProtocol) // somebody talks HTTP to us: the server says nothing either
+		return
+	}
+	s.ownError("ERR " + err.Error())
+	s.end()
+}
+
+// end stops reading and closes once the last reply is out.
+func (s *session) end() {
+	if s.closed {
+		return
+	}
+	s.ending = true
+	if s.head == nil {
+		s.conn.closeWhenWritten()
+	}
+}
+
+// enqueue puts r at the end of the client's queue.
+func (s *session) enqueue(r *request) {
+	r.sess = s
+	r.refs++
+	if s.tail == nil {
+		s.head = r
+	} else {
+		s.tail.next = r
+	}
+	s.tail = r
+	s.queued++
+	if s.queued >= s.l.limits.InFlight {
+		s.stop(stopInFlight)
+	}
+}
+
+// finish gives r its whole reply. reply may be r's own kept bytes.
+func (l *loop) finish(r *request, reply []byte) {
+	if r.parent != nil {
+		l.finishPart(r, reply)
+		return
+	}
+	s := r.sess
+	if s == nil {
+		r.enter(stateDone)
+		return
+	}
+	l.observe(r, reply)
+	r.enter(stateDone)
+	if s.head == r && !s.advancing {
+		s.reply(reply)
+		s.deliver()
+	} else if r.reply == nil {
+		l.keepReply(r, reply)
+		if !s.advancing {
+			s.checkOutput() // may end the session, which a walk over its queue could not bear
+		}
+	}
+	if s.unsent > 0 {
+		s.advance()
+	}
+}
+
+// reply puts bytes into the output, which is at the first request of the queue, and takes that request out.
+func (s *session) reply(b []byte) {
+	s.write(b)
+	s.shift()
+	s.checkOutput()
+}
+
+// shift removes the first request of the queue.
+func (s *session) shift() {
+	r := s.head
+	s.head = r.next
+	if s.head == nil {
+		s.tail = nil
+	}
+	r.next = nil
+	s.queued--
+	s.l.dropReply(r)
+	r.sess = nil
+	s.l.release(r)
+}
+
+// deliver writes the replies whose turn has come.
+func (s *session) deliver() {
+	if s.advancing || s.closed {
+		return
+	}
+	for s.head != nil && s.head.state == stateDone {
+		s.reply(s.head.reply)
+		if s.closed {
+			return
+		}
+	}
+	if s.stops&stopInFlight != 0 && s.queued <= s.l.limits.InFlight/2 {
+		s.resume(stopInFlight)
+	}
+	if s.head == nil {
+		s.resume(stopBarrier)
+		if s.ending {
+			s.conn.closeWhenWritten()
+		}
+	}
+}
+
+// beginStream turns from collecting a reply to passing it on as it comes: it is the client's turn, and it is large.
+func (s *session) beginStream(r *request) {
+	r.streaming = true
+	s.write(r.reply)
+	s.l.dropReply(r)
+	s.checkOutput()
+}
+
+func (s *session) stream(r *request, piece []byte) {
+	if r.state == stateDone {
+		return
+	}
+	// Nothing queued: spare the copy and hand the bytes to the socket at once.
+	s.writeThrough(piece)
+	s.checkOutput()
+}
+
+func (s *session) endStream(r *request, piece []byte) {
+	s.write(piece)
+	s.l.observe(r, okHead)
+	r.enter(stateDone)
+	s.shift()
+	s.checkOutput()
+	s.deliver()
+	if s.unsent > 0 {
+		s.advance()
+	}
+}
+
+var okHead = []byte("+")
+
+// observe counts an answered command.
+func (l *loop) observe(r *request, reply []byte) {
+	if r.rule == nil {
+		return
+	}
+	n := &l.stats.Commands[r.rule.ID]
+	switch {
+	case r.ownError:
+		n.ProxyError++
+	case reply[0] == '-':
+		n.ServerError++
+	default:
+		n.OK++
+	}
+	l.stats.CommandSeconds[r.class].Observe(l.now - r.start)
+}
+
+// checkOutput applies the limits on what a client leaves unread.
+func (s *session) checkOutput() {
+	n := s.out.size + s.held
+	if n <= s.l.limits.OutLow || s.closed {
+		return
+	}
+	if !s.aboveMark {
+		s.aboveMark = true
+		s.l.stats.ReadsPaused++
+		s.stop(stopOutput)
+	}
+	if s.l.pool.used > s.l.budget {
+		s.l.shedLargest()
+	}
+}
+
+// eof answers what the client has sent before it closed its side: `printf ... | nc` is a client too.
+func (s *session) eof() {
+	if s.head == nil && s.out.empty() {
+		s.conn.close(errClosedByPeer)
+		return
+	}
+	s.conn.pause(true)
+	s.end()
+}
+
+func (s *session) drained() { s.resume(stopOutput) }
+
+// stallOn stops reading the client until a node's queue is short again.
+func (s *session) stallOn(c *nodeConn) {
+	if s.stops&stopNode == 0 {
+		s.l.stats.ReadsPaused++
+		s.stop(stopNode)
+	}
+	c.stalled = append(c.stalled, s)
+}
+
+func (s *session) nodeDrained() { s.resume(stopNode) }
+
+func (s *session) stop(why stops) {
+	s.stops |= why
+	s.conn.pause(true)
+}
+
+func (s *session) resume(why stops) {
+	if s.stops&why == 0 || s.closed {
+		return
+	}
+	s.stops &^= why
+	if s.stops == 0 {
+		s.conn.pause(false)
+	}
+}
+
+// lost forgets the client. Replies that are still to come are counted and dropped by the node connections.
+func (s *session) lost(err error) {
+	l := s.l
+	for r := s.head; r != nil; {
+		next := r.next
+		r.next = nil
+		l.abandon(r)
+		l.release(r)
+		r = next
+	}
+	s.head, s.tail, s.queued, s.unsent = nil, nil, 0, 0
+	l.removeSession(s)
+	l.stats.SessionsClosed[s.reason]++
+	if s.profile != nil {
+		s.profile.sessions--
+	}
+	l.log.Debug("session closed", "session", s.id, "cause", s.reason.String(), "err", err)
+}
+
+// abandon marks a request that nobody waits for. A write that has been sent takes its course.
+func (l *loop) abandon(r *request) {
+	if r.fan != nil {
+		for _, p := range r.fan.parts {
+			l.dropReply(p)
+			p.enter(stateDone)
+			p.parent = nil
+		}
+	}
+	l.dropReply(r)
+	r.enter(stateDone)
+	r.sess, r.parent = nil, nil
+}

@@ -1,0 +1,2 @@
+// Package router knows where a command belongs.
+package router

@@ -1,0 +1,181 @@
+package router
+
+// keySpec is one key specification of COMMAND: where the search begins, and how many keys lie from there.
+type keySpec struct {
+	begin   beginKind
+	index   int    // beginIndex: position; beginKeyword: where to start looking, negative from the end
+	keyword string // beginKeyword, lower case
+	find    findKind
+	lastKey int // findRange: last key, relative to the first; negative: from the end
+	step    int
+	limit   int // findRange with negative lastKey: only 1/limit of the rest are keys
+	numIdx  int // findKeynum: where the number of keys stands, relative to begin
+	first   int // findKeynum: where the first key stands, relative to begin
+}
+
+type beginKind uint8
+
+const (
+	beginUnknown beginKind = iota
+	beginIndex
+	beginKeyword
+)
+
+type findKind uint8
+
+const (
+	findUnknown findKind = iota
+	findRange
+	findKeynum
+)
+
+// onlyKey returns the position of the key if the specification can only ever give one at a fixed place, else 0.
+func (s *keySpec) onlyKey() int {
+	if s.begin == beginIndex && s.find == findRange && s.lastKey == 0 {
+		return s.index
+	}
+	return 0
+}
+
+// Keys appends the positions of the keys in args to dst. It is not ok when the arguments do not have the form that the
+// command asks for; any node will answer the right error to such a command. It allocates only when dst is too small.
+func (r *Rule) Keys(args [][]byte, dst []int) (keys []int, ok bool) {
+	if r.oneKey > 0 {
+		if r.oneKey >= len(args) {
+			return dst, false
+		}
+		return append(dst, r.oneKey), true
+	}
+	if r.findKeys != nil {
+		return r.findKeys(args, dst)
+	}
+	for i := range r.specs {
+		if dst, ok = r.specs[i].keys(args, dst); !ok {
+			return dst, false
+		}
+	}
+	return dst, true
+}
+
+// keys appends the positions that one specification gives. A keyword that is absent gives none.
+func (s *keySpec) keys(args [][]byte, dst []int) ([]int, bool) {
+	begin, found := s.start(args)
+	if !found {
+		return dst, s.begin == beginKeyword
+	}
+	first, last, ok := s.bounds(args, begin)
+	if !ok {
+		return dst, false
+	}
+	for i := first; i <= last; i += s.step {
+		dst = append(dst, i)
+	}
+	return dst, true
+}
+
+// start finds the position where the keys, or their number, begin.
+func (s *keySpec) start(args [][]byte) (int, bool) {
+	switch s.begin {
+	case beginIndex:
+		return s.index, s.index < len(args)
+	case beginKeyword:
+		return s.findKeyword(args)
+	}
+	return 0, false
+}
+
+func (s *keySpec) findKeyword(args [][]byte) (int, bool) {
+	if s.index >= 0 {
+		for i := max(s.index, 1); i < len(args)-1; i++ {
+			if foldEqual(s.keyword, args[i]) {
+				return i + 1, true
+			}
+		}
+		return 0, false
+	}
+	for i := len(args) + s.index; i >= 1; i-- {
+		if foldEqual(s.keyword, args[i]) {
+			return i + 1, i+1 < len(args)
+		}
+	}
+	return 0, false
+}
+
+// bounds returns the first and the last key; last < first stands for none.
+func (s *keySpec) bounds(args [][]byte, begin int) (first, last int, ok bool) {
+	switch s.find {
+	case findRange:
+		first = begin
+		switch {
+		case s.lastKey >= 0:
+			last = first + s.lastKey
+		case s.limit <= 1:
+			last = len(args) + s.lastKey
+		default:
+			last = first + (len(args)-first)/s.limit + s.lastKey
+		}
+		return first, last, last >= first && last < len(args)
+	case findKeynum:
+		at := begin + s.numIdx
+		if at < 0 || at >= len(args) {
+			return 0, 0, false
+		}
+		n, ok := parseCount(args[at])
+		if !ok || n > len(args) {
+			return 0, 0, false
+		}
+		first = begin + s.first
+		last = first + (n-1)*s.step
+		return first, last, first > 0 && last < len(args)
+	}
+	return 0, 0, false
+}
+
+// parseCount reads a number of keys as a server does: decimal digits without a sign or leading zeros. Seven digits
+// are more than a command may have arguments.
+func parseCount(b []byte) (int, bool) {
+	if len(b) == 0 || len(b) > 7 || b[0] == '0' && len(b) > 1 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, true
+}
+
+// sortKeys finds the keys of SORT: the one sorted and the last STORE. The specs of the command cannot say it, because a
+// pattern of GET or BY may itself be the word "store".
+func sortKeys(args [][]byte, dst []int) ([]int, bool) {
+	if len(args) < 2 {
+		return dst, false
+	}
+	dst = append(dst, 1)
+	store := 0
+	for i := 2; i < len(args); i++ {
+		switch arg := args[i]; {
+		case foldEqual("limit", arg):
+			i += 2
+		case foldEqual("get", arg), foldEqual("by", arg):
+			i++
+		case foldEqual("store", arg) && i+1 < len(args):
+			store = i + 1
+			i++
+		}
+	}
+	if store > 0 {
+		dst = append(dst, store)
+	}
+	return dst, true
+}
+
+// firstKey finds the key of a command that has one, right behind its name.
+func firstKey(args [][]byte, dst []int) ([]int, bool) {
+	if len(args) < 2 {
+		return dst, false
+	}
+	return append(dst, 1), true
+}

@@ -1,0 +1,66 @@
+package router
+
+// policy is one entry of the table: what cannot be learned from a server. The functions below make entries read as lines.
+type policy struct {
+	name    string
+	policy  Policy
+	merge   Merge
+	why     string
+	answer  string
+	differs string
+	step    int
+	repeat  bool // may run twice although the server does not call it readonly
+	blocks  bool
+}
+
+// shard entries go to the node of their slot.
+func shard(name string) policy { return policy{name: name, policy: Shard} }
+
+// split entries are cut into one part a slot; step arguments belong to each key.
+func split(name string, merge Merge, step int) policy {
+	return policy{name: name, policy: Split, merge: merge, step: step}
+}
+
+// allPrimaries entries go to every primary.
+func allPrimaries(name string, merge Merge) policy {
+	return policy{name: name, policy: AllPrimaries, merge: merge}
+}
+
+// anyNode entries only ask, so they may be asked again.
+func anyNode(name string) policy { return policy{name: name, policy: AnyNode, repeat: true} }
+
+// local entries are answered by the proxy.
+func local(name string) policy { return policy{name: name, policy: Local} }
+
+// refused entries are answered with a reason.
+func refused(name, why string) policy { return policy{name: name, policy: Refused, why: why} }
+
+// later entries have their final policy, which is not built yet.
+func later(name string, p Policy, why string) policy { return policy{name: name, policy: p, why: why} }
+
+func (p policy) later(why string) policy    { p.why = why; return p }
+func (p policy) answers(text string) policy { p.answer = text; return p }
+func (p policy) but(differs string) policy  { p.differs = differs; return p }
+func (p policy) repeats() policy            { p.repeat = true; return p }
+func (p policy) once() policy               { p.repeat = false; return p }
+func (p policy) blockOption() policy        { p.blocks = true; return p }
+
+// rule returns the rule of the entry without what a server says about the command.
+func (p policy) rule(name string) *Rule {
+	r := &Rule{
+		Name: name, Policy: p.policy, Merge: p.merge, Why: p.why, Answer: p.answer, Differs: p.differs,
+		KeyStep: p.step, BlockOption: p.blocks, Built: p.policy == Refused || p.why == "",
+	}
+	if p.blocks {
+		r.Why = whyBlocking
+	}
+	return r
+}
+
+var policyByName = func() map[string]policy {
+	m := make(map[string]policy, len(policies))
+	for _, p := range policies {
+		m[p.name] = p
+	}
+	return m
+}()
