@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// fuzzInput bounds inputs: cut after each byte, they cost the square of their length.
+const fuzzInput = 2 << 10
+
 func FuzzParser(f *testing.F) {
 	for i, tt := range hostile {
 		f.Add([]byte(tt.in), uint64(i), uint8(i))
@@ -14,6 +17,9 @@ func FuzzParser(f *testing.F) {
 	f.Add(benchSet, uint64(1), uint8(0))
 	f.Add(benchPipe, uint64(2), uint8(0))
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64, which uint8) {
+		if len(in) > fuzzInput {
+			return
+		}
 		limits := []*Limits{&AfterAuth, &BeforeAuth, &Admin, {Args: 3, Bulk: 9, Inline: 12, Query: 30}}
 		lim := limits[int(which)%len(limits)]
 		want := parse(t, string(in), lim, atOnce)
@@ -61,6 +67,9 @@ func FuzzFramer(f *testing.F) {
 		f.Add([]byte(tt.in), uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
+		if len(in) > fuzzInput {
+			return
+		}
 		want := reference(in)
 		for how, cut := range map[string]func(int) int{"at once": atOnce, "byte by byte": byteByByte, "randomly": randomly(seed)} {
 			if got := frames(t, in, cut); got != want {
@@ -214,7 +223,7 @@ func FuzzInline(f *testing.F) {
 		f.Add([]byte(line), uint64(len(line)))
 	}
 	f.Fuzz(func(t *testing.T, line []byte, seed uint64) {
-		if len(line) > 1000 || bytes.ContainsAny(line, "\n\x00") || bytes.HasPrefix(line, []byte("*")) {
+		if len(line) > fuzzInput || bytes.ContainsAny(line, "\n\x00") || bytes.HasPrefix(line, []byte("*")) {
 			return
 		}
 		want := referenceLine(strings.TrimSuffix(string(line), "\r"))

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"testing/synctest"
 	"time"
 )
 
@@ -101,36 +100,35 @@ func TestGuardReturnsAsMuchAsThereIsRoomFor(t *testing.T) {
 	}
 }
 
+// steps is a reader that returns one string or error after the other.
+type steps []any
+
+func (s *steps) Read(p []byte) (int, error) {
+	if len(*s) == 0 {
+		return 0, io.EOF
+	}
+	step := (*s)[0]
+	*s = (*s)[1:]
+	if err, ok := step.(error); ok {
+		return 0, err
+	}
+	return copy(p, step.(string)), nil
+}
+
 func TestGuardGoesOnAfterADeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		defer near.Close()
-		defer far.Close()
-		g := NewGuard(near, nil)
-		buf := make([]byte, 100)
-		go func() {
-			// Half a command, a wait that is too long, the rest.
-			for _, part := range []string{"*1\r\n$4\r\nPI", "NG\r\n"} {
-				if _, err := far.Write([]byte(part)); err != nil {
-					t.Error(err)
-				}
-				time.Sleep(time.Minute)
-			}
-		}()
-		if err := g.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-			t.Fatal(err)
+	g := NewGuard(&script{in: &steps{"*1\r\n$4\r\nPI", os.ErrDeadlineExceeded, "NG\r\n"}}, nil)
+	buf := make([]byte, 100)
+	if n, err := g.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("Read = %d, %v, want the deadline", n, err)
+	}
+	if n, err := g.Read(buf); string(buf[:n]) != "*1\r\n$4\r\nPING\r\n" || err != nil {
+		t.Fatalf("Read = %q, %v", buf[:n], err)
+	}
+	for range 2 {
+		if n, err := g.Read(buf); n != 0 || !errors.Is(err, io.EOF) {
+			t.Fatalf("Read = %d, %v, want EOF", n, err)
 		}
-		if n, err := g.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("Read = %d, %v, want the deadline", n, err)
-		}
-		if err := g.SetReadDeadline(time.Time{}); err != nil {
-			t.Fatal(err)
-		}
-		if n, err := g.Read(buf); string(buf[:n]) != "*1\r\n$4\r\nPING\r\n" || err != nil {
-			t.Fatalf("Read = %q, %v", buf[:n], err)
-		}
-		synctest.Wait()
-	})
+	}
 }
 
 func TestGuardLetsGoOfLongCommands(t *testing.T) {

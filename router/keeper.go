@@ -2,63 +2,223 @@ package router
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Source asks one node of the cluster for CLUSTER NODES. It must return soon after ctx ends.
+// Source asks one node of the cluster for CLUSTER NODES. It must return soon after ctx ends, and be safe for concurrent use.
 type Source interface {
 	Nodes(ctx context.Context, addr string) ([]byte, error)
 }
 
-// Cause says why somebody doubts the table.
-type Cause uint8
+// KeeperConfig configures a Keeper. The zero value of a field but Seeds stands for its default.
+type KeeperConfig struct {
+	Seeds    []string                 // host:port of nodes to ask first, at least one
+	Interval time.Duration            // between refreshes when nothing is wrong, varied by a tenth; 1 s
+	MinGap   time.Duration            // between the starts of two refreshes; 100 ms
+	Timeout  time.Duration            // for the answer of a node; 1 s
+	Map      func(addr string) string // from an announced address to the one to dial; nil: the same
+	Log      *slog.Logger             // nil: nothing is logged
+	OnTable  func(*Table)             // called after each publish, from the keeper's goroutine; may be nil
+}
 
-// The causes.
 const (
-	Moved    Cause = iota + 1 // a node named another owner for the slot
-	Ask                       // a slot is being moved
-	Lost                      // a connection to the node broke or could not be made
-	ReadOnly                  // the node is a replica now
-	Down                      // the node says that the cluster is down, or that it loads or lost its primary
-	Retry                     // TRYAGAIN
+	defaultInterval = time.Second
+	defaultMinGap   = 100 * time.Millisecond
+	defaultTimeout  = time.Second
+	// eagerFor is how many refreshes in a row may find an unsettled cluster unchanged before the keeper slows down: five
+	// seconds, longer than a failover takes. A slot that somebody left open must not cost ten refreshes a second for ever.
+	eagerFor = 50
 )
 
-// Hint is one doubt about the table.
-type Hint struct {
-	Cause   Cause
-	Slot    uint16
-	HasSlot bool
-	Addr    string
-}
-
-// KeeperConfig configures a Keeper.
-type KeeperConfig struct {
-	Seeds    []string
-	Interval time.Duration
-	MinGap   time.Duration
-	Timeout  time.Duration
-	Map      func(addr string) string
-	Log      *slog.Logger
-	OnTable  func(*Table)
-}
-
-// Keeper is the one writer of tables.
+// Keeper is the one writer of tables: it asks the cluster, checks what it hears and publishes. Run is its one goroutine.
 type Keeper struct {
-	src   Source
-	cfg   KeeperConfig
-	table atomic.Pointer[Table]
+	src Source       // immutable
+	cfg KeeperConfig // immutable
+	log *slog.Logger // immutable
+
+	table atomic.Pointer[Table] // written by Run only
+	wake  chan struct{}         // from Hint to Run; one token says that hints wait
+
+	mu    sync.Mutex
+	hints hints           // guarded by mu: not looked at yet
+	busy  map[string]bool // guarded by mu: addresses whose Source call has not returned
+
+	asking sync.WaitGroup // the goroutines that ask nodes; Run waits for them
+
+	// Owned by Run.
+	started  time.Time            // of the last refresh
+	silent   map[string]time.Time // addresses that did not answer, and when
+	turn     int                  // rotates the primaries that are asked
+	same     int                  // refreshes in a row that found nothing new
+	failures int                  // refreshes in a row that gave no table
 }
 
 // NewKeeper returns a keeper that does nothing until Run.
-func NewKeeper(src Source, cfg KeeperConfig) *Keeper { return &Keeper{src: src, cfg: cfg} }
+func NewKeeper(src Source, cfg KeeperConfig) *Keeper {
+	cfg.Interval = orDefault(cfg.Interval, defaultInterval)
+	cfg.MinGap = orDefault(cfg.MinGap, defaultMinGap)
+	cfg.Timeout = orDefault(cfg.Timeout, defaultTimeout)
+	if cfg.Map == nil {
+		cfg.Map = func(addr string) string { return addr }
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Keeper{
+		src: src, cfg: cfg, log: log,
+		wake:   make(chan struct{}, 1),
+		busy:   make(map[string]bool),
+		silent: make(map[string]time.Time),
+	}
+}
 
-// Run keeps the table until ctx ends.
-func (k *Keeper) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func orDefault(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}
 
 // Table returns the newest table, nil before the first.
 func (k *Keeper) Table() *Table { return k.table.Load() }
 
-// Hint tells the keeper of a doubt. It never blocks.
-func (k *Keeper) Hint(h Hint) {}
+// Hint tells the keeper of a doubt about the table. It never waits: hints are put together until the keeper looks.
+func (k *Keeper) Hint(h Hint) {
+	k.mu.Lock()
+	k.hints.add(h)
+	k.mu.Unlock()
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the table until ctx ends; then it returns nil. It must be called once.
+func (k *Keeper) Run(ctx context.Context) error {
+	if len(k.cfg.Seeds) == 0 {
+		return errors.New("keep table: no seeds")
+	}
+	defer k.asking.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.wake:
+			timer.Reset(time.Until(k.started.Add(k.cfg.MinGap)))
+			continue
+		case <-timer.C:
+		}
+		k.started = time.Now()
+		k.refresh(ctx)
+		timer.Reset(time.Until(k.started.Add(k.gap())))
+	}
+}
+
+// gap is the time from the start of one refresh to that of the next if no hint comes.
+func (k *Keeper) gap() time.Duration {
+	t := k.table.Load()
+	eager := t == nil || k.failures > 0 || t.Unsettled()
+	if eager && max(k.same, k.failures) < eagerFor {
+		return k.cfg.MinGap
+	}
+	tenth := int64(k.cfg.Interval) / 10
+	return k.cfg.Interval - time.Duration(tenth) + time.Duration(rand.Int64N(2*tenth+1))
+}
+
+// refresh asks the cluster once and publishes what is new.
+func (k *Keeper) refresh(ctx context.Context) {
+	k.mu.Lock()
+	doubts := k.hints.take()
+	k.mu.Unlock()
+	old := k.table.Load()
+	next, err := k.look(ctx, old, &doubts)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		k.fail(err, &doubts)
+		return
+	}
+	if k.failures > 0 {
+		k.log.Info("cluster answers again", "count", k.failures)
+	}
+	k.failures = 0
+	k.publish(old, next, &doubts)
+}
+
+// fail keeps the doubts of a refresh that led to nothing.
+func (k *Keeper) fail(err error, doubts *hints) {
+	k.failures++
+	if k.failures == 1 {
+		k.log.Warn("table not refreshed", "err", err)
+	}
+	k.mu.Lock()
+	k.hints.putBack(doubts)
+	k.mu.Unlock()
+}
+
+// look asks a few nodes, and more of them if what they say cannot be believed over the table we have.
+func (k *Keeper) look(ctx context.Context, old *Table, doubts *hints) (*Table, error) {
+	// The nodes of a cluster know of a change within milliseconds of each other. One that takes longer than half the gap
+	// is busy or frozen, and the others must not wait for it.
+	first := k.candidates(old, doubts)
+	views := k.ask(ctx, first, k.cfg.MinGap/2)
+	next, err := Build(views)
+	if err == nil {
+		k.mapAddrs(next)
+		err = credible(old, next, views)
+	}
+	if err == nil || ctx.Err() != nil {
+		return next, err
+	}
+	more := k.others(old, next, first)
+	if len(more) == 0 {
+		return nil, err
+	}
+	views = append(views, k.ask(ctx, more, k.cfg.Timeout/2)...)
+	if next, err = Build(views); err != nil {
+		return nil, err
+	}
+	k.mapAddrs(next)
+	return next, credible(old, next, views)
+}
+
+func (k *Keeper) mapAddrs(t *Table) {
+	for i := range t.Nodes {
+		t.Nodes[i].Addr = k.cfg.Map(t.Nodes[i].Addr)
+	}
+}
+
+// publish makes next the table if it says something new, or if somebody doubted the old one and wants to know.
+func (k *Keeper) publish(old, next *Table, doubts *hints) {
+	k.mu.Lock()
+	k.hints.overlay(next) // what came in while the nodes were asked is newer than what they said
+	k.mu.Unlock()
+	changed := old == nil || !old.equal(next)
+	k.same++
+	if changed {
+		k.same = 0
+	}
+	if !changed && !doubts.any {
+		return
+	}
+	if old != nil {
+		next.Version = old.Version
+	}
+	next.Version++
+	k.table.Store(next)
+	if changed {
+		k.log.Info("table changed", "epoch", next.Epoch, "count", moved(old, next), "cause", doubts.cause())
+	}
+	if k.cfg.OnTable != nil {
+		k.cfg.OnTable(next)
+	}
+}
