@@ -53,12 +53,9 @@ func (s *session) consume(data []byte) (used, need int) {
 	if s.ending {
 		return len(data), 0
 	}
-	lim := &s.l.limits.AfterAuth
-	if !s.authed {
-		lim = &s.l.limits.BeforeAuth
-	}
-	for used < len(data) && s.stops == 0 {
-		n, err := s.parser.Next(data[used:], lim)
+	for s.stops == 0 {
+		// Also with nothing left, so that the parser lets go of the last command's arguments.
+		n, err := s.parser.Next(data[used:], s.requestLimits())
 		if err != nil {
 			s.protocolError(err)
 			return len(data), 0
@@ -74,20 +71,22 @@ func (s *session) consume(data []byte) (used, need int) {
 		if s.closed || s.ending {
 			return len(data), 0
 		}
-		if !s.authed {
-			lim = &s.l.limits.BeforeAuth
-		} else {
-			lim = &s.l.limits.AfterAuth
-		}
 	}
 	return used, 0
+}
+
+func (s *session) requestLimits() *resp.Limits {
+	if s.authed {
+		return &s.l.limits.AfterAuth
+	}
+	return &s.l.limits.BeforeAuth
 }
 
 // protocolError answers as the server does, behind the replies that are still due, and ends the session.
 func (s *session) protocolError(err error) {
 	s.reason = metrics.DisconnectProtocol
-	if pe, ok := err.(*resp.ProtocolError); ok && pe.Security {
-		s.conn.close(errProtocol) // somebody talks HTTP to us: the server says nothing either
+	if pe, ok := err.(*resp.ProtocolError); ok && pe.Silent {
+		s.conn.close(errProtocol) // somebody talks HTTP to us, say: the server is silent, too
 		return
 	}
 	s.ownError("ERR " + err.Error())

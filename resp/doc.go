@@ -16,7 +16,7 @@
 // A request gets the verdict and the error text of Valkey 9.1. Accepted array
 // requests are byte for byte what AppendCommand gives for their arguments, so
 // they may be forwarded as they came: a node cannot see another boundary in them
-// than we did. Older servers are more lenient about what follows a payload; the
+// than we did. Older servers do not look at the two bytes that follow a payload; the
 // strict reading is used for all. Inline requests must be re-encoded.
 //
 // # Ownership

@@ -104,7 +104,9 @@ func (g *guard) parse() {
 		}
 		start += n
 	}
-	g.in = g.in[:copy(g.in, g.in[start:])]
+	if start > 0 { // a command that comes byte by byte must not be moved each time
+		g.in = g.in[:copy(g.in, g.in[start:])]
+	}
 }
 
 // end returns the error that ended the input, after the client was told if it broke

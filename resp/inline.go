@@ -8,8 +8,9 @@ import "bytes"
 // quotes \n \r \t \b \a \xHH and \ before any other byte are escapes, in single
 // quotes only \' is.
 //
-// Two slips of Valkey 9.1.2 are not repeated: it drops a raw byte 0xff between
-// quotes, and takes a backslash before the line's last quote as plain.
+// Two slips of Valkey 9.1.2 are not repeated: it drops raw bytes 0xff, and takes a
+// backslash before the line's last byte, a quote, as plain. Servers before 9.0
+// refuse quoted and plain parts in one word.
 func (p *Parser) inline(buf []byte, lim *Limits) (n int, err error) {
 	nl := p.newline(buf, lim.Inline)
 	if nl < 0 {

@@ -19,7 +19,7 @@ var BeforeAuth = Limits{
 	Args:            10,       // Valkey
 	Bulk:            16 << 10, // Valkey
 	Inline:          1 << 10,  // "AUTH user password" typed by hand
-	Query:           64 << 10, // a tenth of the arguments at their limit; HELLO with AUTH and SETNAME needs < 1 KiB
+	Query:           64 << 10, // four of the ten arguments at their limit; HELLO with AUTH and SETNAME needs < 1 KiB
 	Unauthenticated: true,
 }
 
