@@ -53,7 +53,8 @@ func (n *node) conn(p *profile, slot uint16) *nodeConn {
 			return c
 		}
 	}
-	if n.l.now < n.retryAt || n.l.closing {
+	// A node that the cluster calls failed may still accept connections, frozen as it is: what is sent there is lost.
+	if n.info.Failed || n.l.now < n.retryAt || n.l.closing {
 		return nil
 	}
 	c := &nodeConn{node: n, profile: p, lane: lane, born: n.l.now}

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"context"
+	"log/slog"
+
 	"slotproxy/internal/metrics"
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -230,7 +233,11 @@ func (l *loop) hint(h router.Hint) { l.p.cfg.Keeper.Hint(h) }
 // doubt tells the keeper that a node does not answer as it should.
 func (l *loop) doubt(n *node, err error) {
 	l.hint(router.Hint{Cause: router.Lost, Addr: n.addr})
-	l.log.Info("node connection lost", "node", n.addr, "err", err)
+	level := slog.LevelInfo
+	if n.fails > 1 {
+		level = slog.LevelDebug // the node is known to be away
+	}
+	l.log.Log(context.Background(), level, "node connection lost", "node", n.addr, "err", err)
 }
 
 func (l *loop) tableVersion() uint64 {

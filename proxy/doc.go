@@ -1,0 +1,32 @@
+// Package proxy is the data path: bytes of clients in, bytes of nodes out, and back, in order.
+//
+//	 clients                       one event loop of several, sharing nothing                        nodes
+//	          +------------------------------------------------------------------------------+
+//	 socket --> conn --> session --parse--> command --route--> request --> nodeConn --> conn --> socket
+//	          |            ^                                      |           |                |
+//	          |            |                     order.go: may it go now?     FIFO of requests  |
+//	          |            |                                      |           |                |
+//	 socket <-- conn <-- reply queue <--- finish <--- redirect.go: whose reply is it? <-- conn <-- socket
+//	          +------------------------------------------------------------------------------+
+//
+// To follow a byte, open the files in this order:
+//
+//	accept.go      a client arrives and is dealt to a loop
+//	loop.go        one iteration: wait, read all, flush all; poller_linux.go is what it waits with
+//	conn.go        one socket: reading, writing, pausing; stream.go is the second transport (TLS, other systems)
+//	session.go     one client: its commands, its queue of replies, its limits
+//	dispatch.go    one command: known? allowed? where to?     local.go, client.go: commands answered here
+//	order.go       may it go now, or does an earlier command stand before it?
+//	redirect.go    send it; and what its reply means: the client's, or "go elsewhere"
+//	node.go        one server; nodeconn.go one connection to it; fifo.go what is in flight there
+//	slots.go       who serves a slot, what is in flight for it, and whether it is in trouble
+//	retry.go       requests that go again later
+//	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
+//	request.go     the one state machine that all of this moves
+//
+// What it is not for: it knows no configuration file, no metrics library, no coordinator and no topology protocol. A
+// router.Table comes in, counters and lists go out.
+//
+// Ownership: everything that hangs on a loop belongs to the loop's goroutine and has no lock. The only way in is the
+// loop's inbox (inbox.go). Proxy itself is safe for concurrent use.
+package proxy
