@@ -1,13 +1,13 @@
 // Package proxy is the data path: bytes of clients in, bytes of nodes out, and back, in order.
 //
-//	 clients                       one event loop of several, sharing nothing                        nodes
-//	          +------------------------------------------------------------------------------+
-//	 socket --> conn --> session --parse--> command --route--> request --> nodeConn --> conn --> socket
-//	          |            ^                                      |           |                |
-//	          |            |                     order.go: may it go now?     FIFO of requests  |
-//	          |            |                                      |           |                |
-//	 socket <-- conn <-- reply queue <--- finish <--- redirect.go: whose reply is it? <-- conn <-- socket
-//	          +------------------------------------------------------------------------------+
+//	clients                       one event loop of several, sharing nothing                        nodes
+//	         +------------------------------------------------------------------------------+
+//	socket --> conn --> session --parse--> command --route--> request --> nodeConn --> conn --> socket
+//	         |            ^                                      |           |                |
+//	         |            |                     order.go: may it go now?     FIFO of requests  |
+//	         |            |                                      |           |                |
+//	socket <-- conn <-- reply queue <--- finish <--- redirect.go: whose reply is it? <-- conn <-- socket
+//	         +------------------------------------------------------------------------------+
 //
 // To follow a byte, open the files in this order:
 //

@@ -9,34 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"slotproxy/internal/cluster"
 	"slotproxy/internal/testcluster"
 	"slotproxy/resp"
 	"slotproxy/router"
 )
-
-// plainSource asks nodes for CLUSTER NODES over a connection of its own.
-type plainSource struct{}
-
-func (plainSource) Nodes(ctx context.Context, addr string) ([]byte, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = c.SetDeadline(deadline)
-	}
-	if _, err := c.Write(resp.AppendCommandStrings(nil, "CLUSTER", "NODES")); err != nil {
-		return nil, err
-	}
-	reply, err := readReply(bufio.NewReader(c))
-	if err != nil {
-		return nil, err
-	}
-	text, _ := infoText([]byte(reply))
-	return []byte(text), nil
-}
 
 // readReply reads one whole reply.
 func readReply(r *bufio.Reader) (string, error) {
@@ -71,14 +48,24 @@ func short(s string) string {
 // serve runs a proxy before the given nodes until the test ends and returns it with its address.
 func serve(t testing.TB, cfg Config, seeds ...string) (*Proxy, string) {
 	t.Helper()
+	return serveAs(t, cfg, cluster.Config{}, seeds...)
+}
+
+// serveAs is serve with a control plane that logs in or speaks TLS.
+func serveAs(t testing.TB, cfg Config, control cluster.Config, seeds ...string) (*Proxy, string) {
+	t.Helper()
+	src := cluster.NewSource(control)
+	t.Cleanup(src.Close)
 	ctx, cancel := context.WithCancel(context.Background())
 	var p *Proxy
 	ready := make(chan struct{}, 64)
-	cfg.Keeper = router.NewKeeper(plainSource{}, router.KeeperConfig{
+	cfg.Keeper = router.NewKeeper(src, router.KeeperConfig{
 		Seeds: seeds, Interval: time.Second, MinGap: 100 * time.Millisecond, Timeout: time.Second,
 		OnTable: func(tab *router.Table) { p.SetTable(tab); ready <- struct{}{} },
 	})
-	cfg.Listeners = []Listener{{Network: "tcp", Address: "127.0.0.1:0"}}
+	if cfg.Listeners == nil {
+		cfg.Listeners = []Listener{{Network: "tcp", Address: "127.0.0.1:0"}}
+	}
 	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
