@@ -72,6 +72,12 @@ func (l *loop) steered(c *nodeConn, r *request, line []byte) bool {
 
 // follow sends r where MOVED or ASK points.
 func (l *loop) follow(c *nodeConn, r *request, kind resp.ErrorKind, to resp.Redirect) {
+	if int(r.redirects) >= l.limits.MaxRedirects {
+		l.stats.RedirectsRefused[metrics.RefusedLimit]++
+		l.fail(r, causeRedirects.giveUp(l, r))
+		return
+	}
+	r.redirects++
 	n := l.target(c, to)
 	if n == nil {
 		// Not a node of the cluster as we know it. Look again before trusting one node's word about where to connect.

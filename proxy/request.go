@@ -39,11 +39,12 @@ type request struct {
 	deadline int64  // loop time at which waiting ends
 	wake     int64  // loop time for the next attempt while waiting
 
-	gen  uint32 // generation of the slot's trouble when it was sent, see slots.go
-	refs uint8  // queue or parent, FIFO, waiting list
-	skip uint8  // replies that come before its own and are swallowed: the +OK of ASKING
-	hops uint8  // attempts that were redirected or refused
-	part uint16 // index among its parent's parts
+	gen       uint32 // generation of the slot's trouble when it was sent, see slots.go
+	refs      uint8  // queue or parent, FIFO, waiting list
+	skip      uint8  // replies that come before its own and are swallowed: the +OK of ASKING
+	redirects uint16 // MOVED and ASK followed
+	hops      uint8  // attempts that were redirected or refused
+	part      uint16 // index among its parent's parts
 
 	slot      uint16
 	hasSlot   bool
