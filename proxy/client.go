@@ -24,8 +24,6 @@ type ClientInfo struct {
 	In, Out     int    // bytes buffered
 }
 
-const errTextBadName = "ERR Client names cannot contain spaces, newlines or special characters."
-
 // cleanName is the server's rule for names that appear in CLIENT LIST.
 func cleanName(name string) bool {
 	for i := range len(name) {
@@ -63,11 +61,11 @@ func clientSetInfo(s *session, args [][]byte) {
 	case strings.EqualFold(option, "lib-ver"):
 		field = &s.libVer
 	default:
-		s.ownError("ERR Unrecognized option '" + option + "'")
+		s.ownError(unknownOption(option))
 		return
 	}
 	if !cleanName(value) {
-		s.ownError("ERR " + strings.ToLower(option) + " cannot contain spaces, newlines or special characters.")
+		s.ownError(badOption(option))
 		return
 	}
 	*field = value
@@ -222,14 +220,14 @@ func listFilter(args [][]byte) (keep func(ClientInfo) bool, text string) {
 		case "master", "primary", "replica", "slave", "pubsub":
 			keep = func(ClientInfo) bool { return false }
 		default:
-			return nil, "ERR Unknown client type '" + string(args[1]) + "'"
+			return nil, unknownClientType(args[1])
 		}
 	case len(args) >= 2 && bytes.EqualFold(args[0], []byte("id")):
 		ids := map[uint64]bool{}
 		for _, a := range args[1:] {
 			n, ok := resp.ParseInt(a)
 			if !ok || n <= 0 {
-				return nil, "ERR Invalid client ID"
+				return nil, errTextClientID
 			}
 			ids[uint64(n)] = true
 		}

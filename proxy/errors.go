@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"slotproxy/internal/metrics"
 	"slotproxy/resp"
@@ -15,17 +16,17 @@ const (
 	errTextBadRedirect = "CLUSTERDOWN the node answered with a redirect that cannot be followed"
 	errTextUnknown     = "PROXYUNKNOWN outcome unknown: the connection to the node was lost after the command was sent"
 	errTextTimeout     = "PROXYTIMEOUT the node did not answer in time; if the command writes, its outcome is unknown"
-	errTextOverload    = "PROXYOVERLOAD the proxy's buffers are full, try again"
 	errTextNoAuth      = "NOAUTH Authentication required."
 	errTextCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"
-	errTextNoCluster   = "ERR This instance has cluster support disabled"
-	errTextNoKeys      = "ERR syntax error"
 	errTextDBIndex     = "ERR DB index is out of range"
 	errTextNotInteger  = "ERR value is not an integer or out of range"
 	errTextMaxClients  = "ERR max number of clients reached"
 	errTextSyntax      = "ERR syntax error"
+	errTextProtoInt    = "ERR Protocol version is not an integer or out of range"
+	errTextHelloAuth   = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+	errTextBadName     = "ERR Client names cannot contain spaces, newlines or special characters."
+	errTextClientID    = "ERR Invalid client ID"
 	errTextNoProto     = "NOPROTO unsupported protocol version"
-	errTextTooManyAuth = "ERR too many failed authentications"
 )
 
 var (
@@ -134,32 +135,31 @@ func unknownCommand(args [][]byte) string {
 
 func unknownSubcommand(rule *router.Rule, args [][]byte) string {
 	sub := string(args[1][:min(len(args[1]), maxEcho)])
-	return "ERR unknown subcommand '" + sub + "'. Try " + upper(rule.Name) + " HELP."
+	return "ERR unknown subcommand '" + sub + "'. Try " + strings.ToUpper(rule.Name) + " HELP."
+}
+
+func unknownOption(name string) string { return "ERR Unrecognized option '" + name + "'" }
+
+func badOption(name string) string {
+	return "ERR " + strings.ToLower(name) + " cannot contain spaces, newlines or special characters."
+}
+
+func unknownClientType(name []byte) string { return "ERR Unknown client type '" + string(name) + "'" }
+
+func badHelloOption(name []byte) string {
+	return "ERR Syntax error in HELLO option '" + string(name) + "'"
 }
 
 func wrongArity(rule *router.Rule) string {
 	return "ERR wrong number of arguments for '" + rule.Name + "' command"
 }
 
-func unsupported(rule *router.Rule) string {
-	name := upper(rule.Name)
-	for i := range name {
-		if name[i] == '|' {
-			name = name[:i] + " " + name[i+1:]
-			break
-		}
-	}
-	return "PROXYUNSUPPORTED " + name + " " + rule.Why
+func repliesDiffer(rule *router.Rule) string {
+	return "ERR the nodes' replies to '" + rule.Name + "' do not fit together"
 }
 
-func upper(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'a' <= c && c <= 'z' {
-			b[i] = c - 'a' + 'A'
-		}
-	}
-	return string(b)
+func unsupported(rule *router.Rule) string {
+	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) + " " + rule.Why
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -12,9 +12,6 @@ type placed struct {
 	part uint16
 }
 
-// maxParts bounds the parts of one command; one for each slot is the most that can be needed.
-const maxParts = router.Slots
-
 // split sends each slot's share of a command to its node and merges the replies in the order of the keys.
 func (s *session) split(rule *router.Rule, raw []byte) {
 	l := s.l
@@ -47,14 +44,11 @@ func (s *session) split(rule *router.Rule, raw []byte) {
 	for i, at := range keys {
 		p := r.fan.parts[r.fan.order[i].part]
 		for _, a := range args[at : at+step] {
-			p.buf = appendOwn(p.buf, a)
+			p.buf = resp.AppendBulk(p.buf, a)
 		}
 	}
 	s.goParts(r)
 }
-
-// appendOwn appends one argument to a part's bytes.
-func appendOwn(dst, arg []byte) []byte { return resp.AppendBulk(dst, arg) }
 
 // placeKey assigns the key at position at to the part of its slot.
 func (l *loop) placeKey(r *request, args [][]byte, at int) {
@@ -174,7 +168,7 @@ func mergeReplies(r *request, dst []byte) []byte {
 	out, ok := r.fan.merge(r, dst)
 	if !ok {
 		r.ownError = true
-		return resp.AppendError(dst, "ERR the nodes' replies to '"+r.rule.Name+"' do not fit together")
+		return resp.AppendError(dst, repliesDiffer(r.rule))
 	}
 	return out
 }

@@ -230,8 +230,6 @@ type helloOptions struct {
 	name           *string
 }
 
-const errTextHelloAuth = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
-
 // parseHello reads HELLO's arguments; a non-empty text is the error.
 func parseHello(args [][]byte, proto int) (o helloOptions, text string) {
 	o.proto = proto
@@ -240,7 +238,7 @@ func parseHello(args [][]byte, proto int) (o helloOptions, text string) {
 	}
 	n, ok := resp.ParseInt(args[1])
 	if !ok {
-		return o, "ERR Protocol version is not an integer or out of range"
+		return o, errTextProtoInt
 	}
 	if n != 2 && n != 3 {
 		return o, errTextNoProto
@@ -259,7 +257,7 @@ func parseHello(args [][]byte, proto int) (o helloOptions, text string) {
 			o.name = &name
 			i += 2
 		default:
-			return o, "ERR Syntax error in HELLO option '" + string(args[i]) + "'"
+			return o, badHelloOption(args[i])
 		}
 	}
 	return o, ""

@@ -54,9 +54,6 @@ func (p *pool) put(b []byte) {
 // forget stops counting a buffer whose memory has moved to another owner.
 func (p *pool) forget(b []byte) { p.used -= cap(b) }
 
-// adopt counts a buffer that came from elsewhere, so that put may take it.
-func (p *pool) adopt(b []byte) { p.used += cap(b) }
-
 // grow returns b's bytes in a buffer with room for at least n, and takes b back.
 func (p *pool) grow(b []byte, n int) []byte {
 	if n <= cap(b) {

@@ -51,7 +51,11 @@ func (l *loop) steered(c *nodeConn, r *request, line []byte) bool {
 		l.unsettle(r.slot)
 		r.to, r.asking = nil, false
 		l.hint(router.Hint{Cause: router.Ask, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
-		l.tryLater(r, causeTryAgain)
+		if canBreakUp(r) {
+			l.breakUp(r)
+		} else {
+			l.tryLater(r, causeTryAgain)
+		}
 		return true
 	case resp.ClusterDown, resp.Loading, resp.MasterDown, resp.ReadOnly:
 		if kind == resp.ReadOnly && !r.write {

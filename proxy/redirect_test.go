@@ -265,3 +265,58 @@ func TestASplitCommandAnswersAnErrorNeverANil(t *testing.T) {
 	s.send("MGET a b c {t}d e f g h")
 	s.want("-WRONGTYPE scripted")
 }
+
+func TestAReadOfKeysAtTwoNodesIsAskedKeyByKey(t *testing.T) {
+	for _, tc := range []struct {
+		name, send, want string
+	}{
+		{"values of one slot keep the order of the keys", "MGET {t}a {t}b {t}c", "*3\r\n$1\r\n0\r\n$1\r\n1\r\n$1\r\n0\r\n"},
+		{"values of several slots keep the order of the keys", "MGET x {t}b {t}a y {t}c", "*5\r\n$1\r\nx\r\n$1\r\n1\r\n$1\r\n0\r\n$1\r\nx\r\n$1\r\n0\r\n"},
+		{"counts are added up", "EXISTS {t}a {t}b {t}c", ":3\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := script(t, Config{Loops: 1})
+			for i := range 3 {
+				s.set.Node(i).Every("MGET ...", answerMGet("x"))
+			}
+			for _, word := range []string{"MGET", "EXISTS"} {
+				s.owner.Every(word+" ...", halfMoved(s, "0"))
+				s.next.Every(word+" ...", halfMoved(s, "1"))
+			}
+			s.send(tc.send)
+			s.want(tc.want)
+		})
+	}
+}
+
+// answerMGet gives the same value for every key, and counts one for each otherwise.
+func answerMGet(value string) testnode.Action {
+	return testnode.Answer(func(c testnode.Command) string {
+		n := len(c.Args) - 1
+		if c.Args[0] == "EXISTS" {
+			return fmt.Sprintf(":%d\r\n", n)
+		}
+		return fmt.Sprintf("*%d\r\n%s", n, strings.Repeat("$1\r\n"+value+"\r\n", n))
+	})
+}
+
+// halfMoved answers as the owner of an open slot whose key {t}b has left, or, asked with ASKING, as its target.
+func halfMoved(s *scripted, value string) testnode.Action {
+	return testnode.Answer(func(c testnode.Command) string {
+		tagged := strings.HasPrefix(c.Args[1], "{t}")
+		switch {
+		case tagged && len(c.Args) > 2:
+			return "-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
+		case c.Args[1] == "{t}b" && !c.Asking:
+			return fmt.Sprintf("-ASK %d %s\r\n", s.slot, s.next.Addr())
+		}
+		if c.Args[0] == "EXISTS" {
+			return fmt.Sprintf(":%d\r\n", len(c.Args)-1)
+		}
+		v := value
+		if !tagged {
+			v = "x"
+		}
+		return fmt.Sprintf("*%d\r\n%s", len(c.Args)-1, strings.Repeat("$1\r\n"+v+"\r\n", len(c.Args)-1))
+	})
+}

@@ -1,0 +1,27 @@
+// Package admin is the console of the proxy: one table of PROXY commands and the
+// listener that serves it to any Valkey client.
+//
+//	TCP or unix socket -> listener (bound on sessions) -> session (deadlines)
+//	   -> resp.Guard (checked commands only) -> redcon -> Server.handle
+//	        login, PING, HELLO ...  basics.go
+//	        PROXY ...               commands.go, the table; console.go finds the entry
+//	                                    |
+//	                                 Backend (wired in cmd)
+//
+// It knows nothing of how the data is got: that is Backend. It serves no client
+// data and is not on the data path. A new PROXY command is one entry in
+// commands.go; HELP, arity and permission follow from it.
+//
+// # Ownership
+//
+// redcon runs one goroutine for each session; it owns the session. The listener's
+// goroutine is the one that called Serve. Close ends all of them and waits. A
+// Server's own fields are immutable but for those under mu.
+//
+// # Limits
+//
+// Requests: resp.BeforeAuth until the login, resp.Admin after it. Sessions, time
+// without a login, silence, slow readers and failed logins: see the constants in
+// server.go and auth.go. A reply is written before the next command is looked at,
+// so a pipeline cannot pile replies up.
+package admin

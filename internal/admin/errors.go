@@ -1,0 +1,51 @@
+package admin
+
+import "strings"
+
+// The sentences that users of the console may read, worded as Valkey words them
+// where Valkey has them.
+const (
+	errTextNoAuth     = "NOAUTH Authentication required."
+	errTextHelloAuth  = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+	errTextWrongPass  = "WRONGPASS invalid username-password pair or user is disabled."
+	errTextNoPassword = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+	errTextAuthRate   = "ERR too many failed authentications, try again later"
+	errTextNoProto    = "NOPROTO unsupported protocol version"
+	errTextProto      = "ERR Protocol version is not an integer or out of range"
+	errTextMaxClients = "ERR max number of clients reached"
+	errTextSyntax     = "ERR syntax error"
+	errTextInternal   = "ERR internal error, the proxy's log has the details"
+)
+
+// maxEcho bounds how much of a client's words an error repeats, as in the server.
+const maxEcho = 128
+
+func echo(s string) string { return s[:min(len(s), maxEcho)] }
+
+func unknownCommand(args []string) string {
+	var b strings.Builder
+	b.WriteString("ERR unknown command '" + echo(args[0]) + "', with args beginning with: ")
+	room := maxEcho
+	for _, a := range args[1:] {
+		if room <= 0 {
+			break
+		}
+		a = a[:min(len(a), room)]
+		b.WriteString("'" + a + "' ")
+		room -= len(a) + len("'' ")
+	}
+	return b.String()
+}
+
+// unknownSub and wrongArity take a command's name as the server writes it: container|name.
+func unknownSub(container, sub string) string {
+	return "ERR unknown subcommand '" + echo(sub) + "'. Try " + strings.ToUpper(container) + " HELP."
+}
+
+func wrongArity(name string) string {
+	return "ERR wrong number of arguments for '" + name + "' command"
+}
+
+func noPermission(name string) string {
+	return "NOPERM this connection has no permissions to run the '" + name + "' command"
+}

@@ -1,0 +1,88 @@
+package config
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+)
+
+const (
+	// maxAutoLoops is as many as pay without being asked for: each loop has its own connections to each node.
+	maxAutoLoops = 8
+	// memoryShare of the memory limit is for buffers. The rest is for the Go runtime, which lets the heap grow to twice
+	// what is in use, and for what is not a buffer.
+	memoryShare = 4
+	// fallbackBudget stands where the memory of the machine cannot be read.
+	fallbackBudget = 1 << 30
+)
+
+// resolve replaces automatic values by what they are on this machine.
+func (c *Config) resolve() {
+	if c.Loops.Count == 0 {
+		c.Loops.Count = min(max(1, runtime.GOMAXPROCS(0)/2), maxAutoLoops)
+	}
+	if c.Limits.BufferBudget == 0 {
+		c.Limits.BufferBudget = bufferBudget(memoryLimit())
+		// One client at its limit must fit, on however small a machine.
+		c.Limits.BufferBudget = max(c.Limits.BufferBudget, c.Limits.OutHard)
+	}
+}
+
+func bufferBudget(limit int64) int {
+	if limit == 0 {
+		return fallbackBudget
+	}
+	return int(limit / memoryShare)
+}
+
+// memoryLimit is the least of GOMEMLIMIT, the container's limit and the machine's memory; 0 when none is known.
+func memoryLimit() int64 {
+	least := int64(0)
+	for _, n := range []int64{
+		debug.SetMemoryLimit(-1), // reads it
+		fileNumber("/sys/fs/cgroup/memory.max"),
+		fileNumber("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+		machineMemory("/proc/meminfo"),
+	} {
+		if n > 0 && n != math.MaxInt64 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least
+}
+
+// fileNumber reads a file that holds one number; "max" and all else is 0.
+func fileNumber(path string) int64 {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// machineMemory reads "MemTotal: 16318480 kB" from a file like /proc/meminfo.
+func machineMemory(path string) int64 {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "MemTotal:" {
+			continue
+		}
+		n, err := strconv.ParseInt(f[1], 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n << 10
+	}
+	return 0
+}
