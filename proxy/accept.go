@@ -174,7 +174,7 @@ func (s *session) overdue() (metrics.DisconnectReason, error) {
 	lim, now := s.l.limits, s.l.now
 	quiet := now - s.progress
 	switch {
-	case s.l.draining && s.head == nil && len(s.in) == 0 && s.out.empty():
+	case s.l.draining && s.mayLeave():
 		return metrics.DisconnectDrain, errDrained
 	case s.outSince > 0 && now-s.outSince > lim.WriteStall.Nanoseconds() && s.out.size+s.held > lim.OutHard:
 		return metrics.DisconnectSlowConsumer, errSlowConsumer
@@ -188,6 +188,16 @@ func (s *session) overdue() (metrics.DisconnectReason, error) {
 		return metrics.DisconnectIdle, errIdle
 	}
 	return 0, nil
+}
+
+// mayLeave says that a drain may close the client: it is between commands, and its moment within the spread has come.
+// All clients at once would reconnect at once, to whatever takes over.
+func (s *session) mayLeave() bool {
+	if s.head != nil || len(s.in) > 0 || !s.out.empty() {
+		return false
+	}
+	spread := s.l.p.cfg.DrainSpread.Nanoseconds()
+	return spread == 0 || s.l.now-s.l.drainSince >= int64(s.id*2654435761%uint64(spread))
 }
 
 // shedLargest frees memory when the loop's buffers exceed their budget: the client that holds most is cut off.

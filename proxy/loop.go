@@ -69,11 +69,12 @@ type loop struct {
 	keys         []int
 	scratch      []byte
 
-	stats    *metrics.Counters
-	lastTick int64
-	lastSlow int64
-	draining bool // close clients as they become idle
-	closing  bool // close everything
+	stats      *metrics.Counters
+	lastTick   int64
+	lastSlow   int64
+	draining   bool // close clients as they become idle
+	drainSince int64
+	closing    bool // close everything
 }
 
 func newLoop(p *Proxy, id int) (*loop, error) {

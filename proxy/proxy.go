@@ -25,6 +25,8 @@ type Config struct {
 	Listeners []Listener
 	Node      NodeDial
 	Limits    Limits
+	// DrainSpread is the time over which Drain closes idle clients; 0 closes them at once.
+	DrainSpread time.Duration
 
 	Keeper   *router.Keeper
 	Commands func() *router.Commands // the command table to start with, and after Reload
@@ -317,7 +319,7 @@ func (p *Proxy) Alive(within time.Duration) bool {
 // the number of those that had commands under way.
 func (p *Proxy) Drain(ctx context.Context) (cut int, err error) {
 	p.closeListeners()
-	p.ask(time.Second, func(l *loop) { l.draining = true; l.checkSessions() })
+	p.ask(time.Second, (*loop).beginDraining)
 	for p.clients.Load() > 0 {
 		select {
 		case <-ctx.Done():
@@ -329,6 +331,11 @@ func (p *Proxy) Drain(ctx context.Context) (cut int, err error) {
 		}
 	}
 	return 0, nil
+}
+
+func (l *loop) beginDraining() {
+	l.draining, l.drainSince = true, l.now
+	l.checkSessions()
 }
 
 func (p *Proxy) countBusy() int {
