@@ -29,8 +29,10 @@ type listener struct {
 
 func (p *Proxy) listen(cfg Listener) (*listener, error) {
 	if cfg.Network == "unix" {
-		// A socket file that nobody listens on is what a crash leaves behind.
-		if c, err := net.DialTimeout("unix", cfg.Address, time.Second); err == nil {
+		// A socket file that nobody listens on is what a crash leaves behind. Dialing an ordinary file is refused, too.
+		if info, err := os.Lstat(cfg.Address); err != nil || info.Mode().Type() != os.ModeSocket {
+			// Nothing there, or nothing of ours: net.Listen has the right words.
+		} else if c, err := net.DialTimeout("unix", cfg.Address, time.Second); err == nil {
 			_ = c.Close()
 		} else if errors.Is(err, syscall.ECONNREFUSED) {
 			_ = os.Remove(cfg.Address)

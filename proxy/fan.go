@@ -100,23 +100,37 @@ func (s *session) goParts(r *request) {
 	s.advance()
 }
 
-// everywhere sends a command to every primary.
+// everywhere takes a command for every primary.
 func (s *session) everywhere(rule *router.Rule, raw []byte) {
-	l := s.l
-	if len(l.primaries) == 0 {
-		s.anywhere(rule, raw)
-		return
-	}
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
+	s.go1(r)
+}
+
+// spread sends a command to every primary, or lets it wait while one that owns slots has failed: its keys would be
+// missing from the answer, and nobody would know.
+func (l *loop) spread(r *request) {
+	if l.ownerFailed || len(l.primaries) == 0 {
+		l.hint(router.Hint{Cause: router.Down})
+		l.tryLater(r, causeNoOwner)
+		return
+	}
+	s := r.sess
+	r.enter(stateSent)
 	r.fan = l.newFanout()
-	r.fan.merge = mergers[rule.Merge]
+	r.fan.merge = mergers[r.rule.Merge]
 	for _, n := range l.primaries {
 		p := l.newPart(r)
 		p.to = n
 		l.setBuf(p, r.buf)
 	}
-	s.goParts(r)
+	outer := s.advancing
+	s.advancing = true // parts that fail at once must not finish the command before the others are sent
+	for _, p := range r.fan.parts {
+		l.send(p)
+	}
+	s.advancing = outer
+	s.deliver()
 }
 
 // fixed sends a command to one node and corrects what a standalone server would say differently.

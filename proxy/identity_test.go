@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"slotproxy/internal/cluster"
 	"slotproxy/internal/testcluster"
 	"slotproxy/resp"
+	"slotproxy/router"
 )
 
 func TestAClientRunsAsTheUserItLoggedInAs(t *testing.T) {
@@ -125,5 +127,22 @@ func exercise(t *testing.T, c *client) {
 	c.want("$4\r\n2000", "+OK")
 	if _, err := readReply(c.r); err == nil {
 		t.Fatal("the connection is open after QUIT")
+	}
+}
+
+func TestAFileThatIsNoSocketIsNotRemovedForAListener(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(Config{Keeper: router.NewKeeper(nil, router.KeeperConfig{}), Listeners: []Listener{{Network: "unix", Address: path}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Listen(); err == nil {
+		t.Fatal("a listener on an ordinary file was accepted")
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "data" {
+		t.Fatalf("the file now holds %q, %v", b, err)
 	}
 }

@@ -50,12 +50,14 @@ type loop struct {
 
 	cmds      *commandSet
 	table     *router.Table
-	primaries []*node
-	slots     [router.Slots]slotView
-	troubled  []uint16 // slots with trouble, and some that had it
-	waiting   waitList
-	quiet     bool
-	postponed []*session
+	primaries []*node // that have not failed
+	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.
+	ownerFailed bool
+	slots       [router.Slots]slotView
+	troubled    []uint16 // slots with trouble, and some that had it
+	waiting     waitList
+	quiet       bool
+	postponed   []*session
 
 	marks  [router.Slots]mark
 	places [router.Slots]placed

@@ -199,6 +199,10 @@ func (l *loop) refused(r *request, line []byte) {
 // send routes r and puts it on the wire. The caller has made sure of the order.
 func (l *loop) send(r *request) {
 	s := r.root().sess
+	if r.everywhere() {
+		l.spread(r)
+		return
+	}
 	n := r.to
 	if n == nil && r.hasSlot {
 		n = l.slots[r.slot].owner

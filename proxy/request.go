@@ -83,6 +83,11 @@ func (r *request) root() *request {
 	return r
 }
 
+// everywhere says that r is a command for every primary that has not been spread over them.
+func (r *request) everywhere() bool {
+	return r.fan == nil && r.parent == nil && r.rule.Policy == router.AllPrimaries
+}
+
 // maxIdleRequests bounds the free list: 64 clients with 64 pipelined commands each.
 const maxIdleRequests = 4096
 

@@ -138,6 +138,10 @@ func (l *loop) adoptTable(t *router.Table) {
 		}
 	}
 	l.dropLostNodes(byIndex)
+	l.ownerFailed = false
+	for _, i := range t.Owner {
+		l.ownerFailed = l.ownerFailed || i >= 0 && t.Nodes[i].Failed
+	}
 	l.primaries = l.primaries[:0]
 	for _, i := range t.Primaries() {
 		l.primaries = append(l.primaries, byIndex[i])

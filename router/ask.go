@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -27,8 +28,13 @@ func (k *Keeper) candidates(t *Table, doubts *hints) []string {
 	for _, slot := range doubts.slots {
 		list.node(t, int(t.Owner[slot]))
 	}
-	for _, addr := range doubts.lost {
-		list.replicas(t, t.ByAddr(addr))
+	for slot := range t.Open { // in random order, so that each has its turn
+		list.node(t, int(t.Owner[slot]))
+	}
+	for _, addr := range k.lost {
+		at := t.ByAddr(addr)
+		list.replicas(t, at)
+		list.node(t, at)
 	}
 	for i := range t.Nodes {
 		if t.Nodes[i].Failed && t.Nodes[i].Slots > 0 {
@@ -150,7 +156,7 @@ func (k *Keeper) ask(ctx context.Context, addrs []string, grace time.Duration) [
 				k.setSilent(a.addr, a.err)
 				continue
 			}
-			delete(k.silent, a.addr)
+			k.setHeard(a.addr)
 			views = append(views, a.view)
 			if late == nil {
 				late = time.After(grace)
@@ -201,6 +207,11 @@ func (k *Keeper) setSilent(addr string, err error) {
 	}
 	k.silent[addr] = time.Now()
 	k.log.Debug("node did not say what it knows", "node", addr, "err", err)
+}
+
+func (k *Keeper) setHeard(addr string) {
+	delete(k.silent, addr)
+	k.lost = slices.DeleteFunc(k.lost, func(lost string) bool { return lost == addr })
 }
 
 func (k *Keeper) allSilent(waiting map[string]bool) {

@@ -112,9 +112,31 @@ func newMerger(views []*View) *merger {
 			m.nodes = append(m.nodes, g.node())
 		}
 	}
+	m.nodes = onePerAddr(m.nodes, byID)
 	slices.SortFunc(m.nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 	m.link()
 	return m
+}
+
+// onePerAddr leaves one node at each address. A server that was reset comes back under a new ID, while the others remember
+// the old one for a while.
+func onePerAddr(nodes []Node, byID map[string]*gathered) []Node {
+	slices.SortFunc(nodes, func(a, b Node) int {
+		return cmp.Or(cmp.Compare(a.Addr, b.Addr), -cmp.Compare(byID[a.ID].presence(), byID[b.ID].presence()),
+			-cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.ID, b.ID))
+	})
+	return slices.CompactFunc(nodes, func(a, b Node) bool { return a.Addr == b.Addr })
+}
+
+// presence is the higher the surer a node is there.
+func (g *gathered) presence() int {
+	switch {
+	case g.hasView:
+		return 2
+	case 2*g.failed <= g.listed:
+		return 1
+	}
+	return 0
 }
 
 // add takes in one line. A node knows best itself what it is; of the others the one that knows the highest epoch does.

@@ -11,14 +11,10 @@ var errFewerSlots = errors.New("table refused: fewer slots have an owner, and mo
 
 // credible tells whether next may replace old. What most primaries say always may. A minority, which may be cut off from the
 // others, must not take slots away nor go back to an owner with a lower epoch, unless the old owner itself was heard: then
-// its word is in next.
-func credible(old, next *Table, views []*View) error {
+// its word is in next. heard has the IDs of the nodes that were asked and answered.
+func credible(old, next *Table, heard map[string]bool) error {
 	if old == nil {
 		return nil
-	}
-	heard := make(map[string]bool, len(views))
-	for _, v := range views {
-		heard[v.Myself] = true
 	}
 	if next.heardMost(heard) {
 		return nil

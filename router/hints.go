@@ -1,12 +1,14 @@
 package router
 
+import "slices"
+
 // Cause says why somebody doubts the table.
 type Cause uint8
 
 // The causes.
 const (
 	Moved    Cause = iota + 1 // a node named Addr as the owner of Slot
-	Ask                       // Slot is being moved to Addr
+	Ask                       // Addr says that Slot is being moved
 	Lost                      // a connection to Addr broke or could not be made
 	ReadOnly                  // Addr refused a write: it is a replica now
 	Down                      // Addr says that the cluster is down, that it still loads, or that it lost its primary
@@ -28,7 +30,7 @@ type Hint struct {
 	Cause   Cause
 	Slot    uint16
 	HasSlot bool
-	Addr    string // host:port; of Moved and Ask the node they lead to, else the node in trouble; "" if not known
+	Addr    string // host:port of the node that said it, of Moved the one that it names; "" if not known
 }
 
 // maxNoted bounds the addresses and slots that are kept of one wave of hints. A few are enough to know whom to ask; a wave
@@ -40,6 +42,7 @@ type hints struct {
 	any   bool
 	first Cause             // of the wave
 	moved map[uint16]string // the newest MOVED of each slot
+	open  map[uint16]bool   // slots that are being moved, as far as anybody knows
 	ask   []string          // nodes that know something new
 	lost  []string          // nodes that may not answer
 	slots []uint16          // slots whose owner knows something
@@ -49,18 +52,30 @@ func (h *hints) add(n Hint) {
 	if !h.any {
 		h.any, h.first = true, n.Cause
 	}
-	if n.Cause == Lost || n.Cause == Down {
+	switch {
+	case n.Addr == "":
+	case n.Cause == Lost || n.Cause == Down:
 		h.lost = note(h.lost, n.Addr)
-	} else {
+	default:
 		h.ask = note(h.ask, n.Addr)
 	}
 	if !n.HasSlot || n.Slot >= Slots {
 		return
 	}
 	h.slots = note(h.slots, n.Slot)
-	if n.Cause == Moved {
+	switch n.Cause {
+	case Moved:
 		h.setMoved(n.Slot, n.Addr)
+	case Ask, Retry:
+		h.setOpen(n.Slot)
 	}
+}
+
+func (h *hints) setOpen(slot uint16) {
+	if h.open == nil {
+		h.open = make(map[uint16]bool)
+	}
+	h.open[slot] = true
 }
 
 func (h *hints) setMoved(slot uint16, addr string) {
@@ -72,13 +87,7 @@ func (h *hints) setMoved(slot uint16, addr string) {
 
 // note appends what is not there yet, up to the bound.
 func note[T comparable](list []T, item T) []T {
-	var zero T
-	for _, have := range list {
-		if have == item {
-			return list
-		}
-	}
-	if len(list) >= maxNoted || any(item) == any("") && any(zero) == any("") {
+	if len(list) >= maxNoted || slices.Contains(list, item) {
 		return list
 	}
 	return append(list, item)
@@ -102,6 +111,9 @@ func (h *hints) putBack(older *hints) {
 			h.setMoved(slot, addr)
 		}
 	}
+	for slot := range older.open {
+		h.setOpen(slot)
+	}
 	for _, addr := range older.ask {
 		h.ask = note(h.ask, addr)
 	}
@@ -123,6 +135,33 @@ func (h *hints) overlay(t *Table) {
 	}
 	if len(h.moved) > 0 {
 		t.recount()
+	}
+}
+
+// keepOpen marks the slots of next that were open, by the old table or by a hint, and whose owner was not heard: only the
+// owner knows that a slot is closed again, and commands must not be sent side by side before.
+func (h *hints) keepOpen(old, next *Table, heard map[string]bool) {
+	mark := func(slot uint16, open Open) {
+		owner := next.Node(slot)
+		if owner == nil || heard[owner.ID] || open.Source != "" && open.Source != owner.ID {
+			return
+		}
+		if _, known := next.Open[slot]; known {
+			return
+		}
+		if next.Open == nil {
+			next.Open = make(map[uint16]Open)
+		}
+		open.Source = owner.ID
+		next.Open[slot] = open
+	}
+	if old != nil {
+		for slot, open := range old.Open {
+			mark(slot, open)
+		}
+	}
+	for slot := range h.open {
+		mark(slot, Open{})
 	}
 }
 

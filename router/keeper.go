@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,8 +54,9 @@ type Keeper struct {
 	// Owned by Run.
 	started  time.Time            // of the last refresh
 	silent   map[string]time.Time // addresses that did not answer, and when
+	lost     []string             // addresses of owners in doubt that did not answer since
 	turn     int                  // rotates the primaries that are asked
-	same     int                  // refreshes in a row that found nothing new
+	same     int                  // refreshes in a row that found nothing new and were not asked for
 	failures int                  // refreshes in a row that gave no table
 }
 
@@ -112,8 +114,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-k.wake:
-			timer.Reset(time.Until(k.started.Add(k.cfg.MinGap)))
-			continue
+			if wait := time.Until(k.started.Add(k.cfg.MinGap)); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
 		case <-timer.C:
 		}
 		k.started = time.Now()
@@ -125,8 +129,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 // gap is the time from the start of one refresh to that of the next if no hint comes.
 func (k *Keeper) gap() time.Duration {
 	t := k.table.Load()
-	eager := t == nil || k.failures > 0 || t.Unsettled()
-	if eager && max(k.same, k.failures) < eagerFor {
+	failing := t == nil || k.failures > 0
+	if failing && k.failures < eagerFor || !failing && k.same < eagerFor && (len(k.lost) > 0 || t.Unsettled()) {
 		return k.cfg.MinGap
 	}
 	tenth := int64(k.cfg.Interval) / 10
@@ -139,6 +143,7 @@ func (k *Keeper) refresh(ctx context.Context) {
 	doubts := k.hints.take()
 	k.mu.Unlock()
 	old := k.table.Load()
+	k.noteLost(old, &doubts)
 	next, err := k.look(ctx, old, &doubts)
 	if ctx.Err() != nil {
 		return
@@ -152,6 +157,23 @@ func (k *Keeper) refresh(ctx context.Context) {
 	}
 	k.failures = 0
 	k.publish(old, next, &doubts)
+}
+
+// noteLost remembers the owners of slots that somebody could not reach. Until one answers us, or another node owns its slots,
+// a failover is likely, and nobody may send a further hint while it goes on.
+func (k *Keeper) noteLost(t *Table, doubts *hints) {
+	if t == nil {
+		return
+	}
+	for _, addr := range doubts.lost {
+		if at := t.ByAddr(addr); at >= 0 {
+			k.lost = note(k.lost, t.Nodes[at].Addr)
+		}
+	}
+	k.lost = slices.DeleteFunc(k.lost, func(addr string) bool {
+		at := t.ByAddr(addr)
+		return at < 0 || t.Nodes[at].Slots == 0
+	})
 }
 
 // fail keeps the doubts of a refresh that led to nothing.
@@ -171,11 +193,7 @@ func (k *Keeper) look(ctx context.Context, old *Table, doubts *hints) (*Table, e
 	// is busy or frozen, and the others must not wait for it.
 	first := k.candidates(old, doubts)
 	views := k.ask(ctx, first, k.cfg.MinGap/2)
-	next, err := Build(views)
-	if err == nil {
-		k.mapAddrs(next)
-		err = credible(old, next, views)
-	}
+	next, err := k.judge(old, views, doubts)
 	if err == nil || ctx.Err() != nil {
 		return next, err
 	}
@@ -184,17 +202,24 @@ func (k *Keeper) look(ctx context.Context, old *Table, doubts *hints) (*Table, e
 		return nil, err
 	}
 	views = append(views, k.ask(ctx, more, k.cfg.Timeout/2)...)
-	if next, err = Build(views); err != nil {
-		return nil, err
-	}
-	k.mapAddrs(next)
-	return next, credible(old, next, views)
+	return k.judge(old, views, doubts)
 }
 
-func (k *Keeper) mapAddrs(t *Table) {
-	for i := range t.Nodes {
-		t.Nodes[i].Addr = k.cfg.Map(t.Nodes[i].Addr)
+// judge makes a table of the views. With an error the table, if there is one, must not be published.
+func (k *Keeper) judge(old *Table, views []*View, doubts *hints) (*Table, error) {
+	next, err := Build(views)
+	if err != nil {
+		return nil, err
 	}
+	for i := range next.Nodes {
+		next.Nodes[i].Addr = k.cfg.Map(next.Nodes[i].Addr)
+	}
+	heard := make(map[string]bool, len(views))
+	for _, v := range views {
+		heard[v.Myself] = true
+	}
+	doubts.keepOpen(old, next, heard)
+	return next, credible(old, next, heard)
 }
 
 // publish makes next the table if it says something new, or if somebody doubted the old one and wants to know.
@@ -204,7 +229,7 @@ func (k *Keeper) publish(old, next *Table, doubts *hints) {
 	k.mu.Unlock()
 	changed := old == nil || !old.equal(next)
 	k.same++
-	if changed {
+	if changed || doubts.any {
 		k.same = 0
 	}
 	if !changed && !doubts.any {

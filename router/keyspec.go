@@ -77,7 +77,7 @@ func (s *keySpec) keys(args [][]byte, dst []int) ([]int, bool) {
 func (s *keySpec) start(args [][]byte) (int, bool) {
 	switch s.begin {
 	case beginIndex:
-		return s.index, s.index < len(args)
+		return s.index, s.index <= len(args)
 	case beginKeyword:
 		return s.findKeyword(args)
 	}
@@ -113,6 +113,9 @@ func (s *keySpec) bounds(args [][]byte, begin int) (first, last int, ok bool) {
 			last = len(args) + s.lastKey
 		default:
 			last = first + (len(args)-first)/s.limit + s.lastKey
+		}
+		if s.lastKey < 0 && first == len(args) {
+			return first, first - 1, true // a list that may be empty, like the sources of PFMERGE
 		}
 		return first, last, last >= first && last < len(args)
 	case findKeynum:
@@ -163,7 +166,6 @@ func sortKeys(args [][]byte, dst []int) ([]int, bool) {
 			i++
 		case foldEqual("store", arg) && i+1 < len(args):
 			store = i + 1
-			i++
 		}
 	}
 	if store > 0 {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestAfterFiveWrongPasswordsTheSessionEnds(t *testing.T) {
 }
 
 func TestAHostThatGuessesIsNotHeardForAWhile(t *testing.T) {
-	s := New(Config{Address: "127.0.0.1:0", Password: "secret", Backend: newFake()})
+	s := New(Config{Address: "127.0.0.1:0", Password: "secret", Backend: newFake(), Log: slog.New(slog.DiscardHandler)})
 	clock := time.Unix(1e9, 0)
 	s.failures.now = func() time.Time { return clock }
 	if err := s.Listen(); err != nil {

@@ -67,7 +67,7 @@ func TestRESP3ClientsGetMapsAndTruthValues(t *testing.T) {
 		t.Fatalf("HELLO 3: got %q, want a map", got)
 	}
 	tests := []struct{ line, want string }{
-		{"PROXY INFO", "=28\r\ntxt:# Slotproxy\r\nloops:2\r\n\r\n"},
+		{"PROXY INFO", "=26\r\ntxt:# Slotproxy\r\nloops:2\r\n\r\n"},
 		{"PROXY CONFIG GET l*", "%2\r\n$5\r\nlanes\r\n$1\r\n1\r\n$6\r\nlisten\r\n$14\r\n127.0.0.1:6479\r\n"},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -145,6 +146,39 @@ func readBounded(path string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %s", path, sizeText(most))
 	}
 	return text, err
+}
+
+// Reloaded is the configuration after a reload: old with the live settings of next. Whatever needs a restart keeps its
+// value, so that what is shown is what is in effect.
+func Reloaded(old, next *Config) *Config {
+	c := *old
+	c.Warnings, c.origins = next.Warnings, maps.Clone(old.origins)
+	for s := range settings() {
+		if !s.live {
+			continue
+		}
+		copyValue(s.at(&c), s.at(next))
+		delete(c.origins, s.key)
+		if origin := next.origins[s.key]; origin != "" {
+			c.origins[s.key] = origin
+		}
+	}
+	return &c
+}
+
+// copyValue sets to what from is. Both passed the checks of set before.
+func copyValue(to, from value) {
+	if s, ok := from.(secretValue); ok {
+		*to.(secretValue).p = *s.p
+		return
+	}
+	items := from.items()
+	if from.shape() == scalar {
+		items = []string{from.text()}
+	}
+	if err := to.set(items); err != nil {
+		panic("config: a value that was set cannot be set again: " + err.Error()) // the tests try every row
+	}
 }
 
 // mistyped warns of variables that are nearly one of ours. Others are not looked at: Kubernetes sets SLOTPROXY_PORT and

@@ -137,6 +137,25 @@ func TestChangesTellLiveSettingsFromOthers(t *testing.T) {
 	}
 }
 
+func TestAReloadTakesLiveSettingsAndKeepsOthers(t *testing.T) {
+	for s := range settings() {
+		old, next := Default(), Default()
+		probe(t, s, next)
+		next.origins[s.key] = "here"
+		got := Reloaded(old, next)
+		want, origin := old, "default"
+		if s.live {
+			want, origin = next, "here"
+		}
+		if !same(s.at(got), s.at(want)) || got.Origin(s.key) != origin {
+			t.Errorf("%s: %q from %s, want %q from %s", s.key, s.at(got).text(), got.Origin(s.key), s.at(want).text(), origin)
+		}
+		if live, restart := Changes(old, Default()); len(live)+len(restart) > 0 {
+			t.Fatalf("%s: the old configuration was changed: %v %v", s.key, live, restart)
+		}
+	}
+}
+
 func TestAMistypedVariableIsToldAndAForeignOneIsNot(t *testing.T) {
 	c, err := Load(Sources{Env: []string{
 		"SLOTPROXY_MAX_CLIENT=1", "SLOTPROXY_PORT=tcp://10.0.0.1:6479", "SLOTPROXY_SERVICE_HOST=10.0.0.1", "SLOTPROXY_SERVERS=/x",

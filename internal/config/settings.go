@@ -134,10 +134,12 @@ var pathSettings = []setting{
 		}},
 	{"redirect_budget", "5s", false, "How long a command may be redirected and retried before the client gets an error.",
 		"A failover with the usual cluster-node-timeout of a few seconds fits.",
-		func(c *Config) value { return durationValue{p: &c.Upstream.RedirectBudget, min: 0, max: hour} }},
-	{"max_redirects", "16", false, "How often one command follows MOVED or ASK.",
-		"A slot that moves on while its command is redirected needs two or three; sixteen is a circle.",
-		func(c *Config) value { return intValue{p: &c.Upstream.MaxRedirects, min: 5, max: 16} }},
+		func(c *Config) value {
+			return durationValue{p: &c.Upstream.RedirectBudget, min: time.Millisecond, max: hour}
+		}},
+	{"max_redirects", "64", false, "How often one command follows MOVED or ASK.",
+		"A slot that moves on while its command is redirected needs two or three; later ones wait a little longer each, so 64 fill the budget.",
+		func(c *Config) value { return intValue{p: &c.Upstream.MaxRedirects, min: 5, max: 1024} }},
 	{"node_queue", "4MiB", false, "Bytes queued for one node at which its clients are no longer read.",
 		"More than a socket takes at once, and a bound on what a frozen node costs.",
 		func(c *Config) value { return sizeValue{p: &c.Upstream.NodeQueue, min: 64 * kib, max: 4 * gib} }},

@@ -14,12 +14,12 @@ type Extra struct {
 	BufferBudget int64 // bytes; 0 without a budget
 
 	HasTable    bool
-	TableAge    time.Duration // since the last time that the cluster's answer was looked at
+	TableAge    time.Duration // since a node last answered a question about the topology
 	TableEpoch  uint64
 	Published   uint64 // tables published
-	Slots       [numSlotStates]int
+	Slots       SlotStates
 	Nodes       []NodeInfo
-	Refreshes   []RefreshCount
+	Asked       Questions
 	ReloadOK    bool
 	ReloadedAt  time.Time // of the last configuration that was taken over
 	Certificate []Certificate
@@ -33,14 +33,14 @@ type NodeInfo struct {
 	Slots   int
 }
 
-// RefreshCount counts looks at the cluster's topology. Trigger and Result come from the router's own constants.
-type RefreshCount struct {
-	Trigger, Result string
-	Count           uint64
-}
+// Questions counts what nodes were asked about the topology.
+type Questions struct{ Answered, Failed uint64 }
 
 // Certificate is a TLS certificate in use.
 type Certificate struct {
 	Where    string // "listener" or "cluster"
 	NotAfter time.Time
 }
+
+// SlotStates counts slots by SlotState.
+type SlotStates [numSlotStates]int

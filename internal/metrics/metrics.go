@@ -119,12 +119,11 @@ var table = []metric{
 	{"topology_tables_total", counter, "", nil, "Slot tables published to the loops.",
 		"How often the picture changed or was confirmed after a doubt.",
 		func(out *sink, _ *Counters, e *Extra) { out.count(e.Published) }},
-	{"topology_refreshes_total", counter, "", []string{"trigger", "result"}, "Looks at the cluster's topology.",
-		"result other than ok: nodes that do not answer, or answer nonsense.",
+	{"topology_questions_total", counter, "", []string{"result"}, "Questions to nodes about the topology.",
+		"failed: the node is away, frozen, or refuses the user. The log says which.",
 		func(out *sink, _ *Counters, e *Extra) {
-			for _, r := range e.Refreshes {
-				out.count(r.Count, r.Trigger, r.Result)
-			}
+			out.count(e.Asked.Answered, "answered")
+			out.count(e.Asked.Failed, "failed")
 		}},
 
 	// The process.

@@ -123,13 +123,13 @@ func fullExtra() Extra {
 	return Extra{
 		Version: "1", Revision: "abc", GoVersion: "go1", Loops: 2, MaxClients: 10, BufferBudget: 1 << 20,
 		HasTable: true, TableAge: 1500 * time.Millisecond, TableEpoch: 7, Published: 3,
-		Slots: [numSlotStates]int{16380, 1, 2, 1},
+		Slots: SlotStates{16380, 1, 2, 1},
 		Nodes: []NodeInfo{
 			{Addr: "a:1", Primary: true, Slots: 8000}, {Addr: "a:1", Primary: true},
 			{Addr: "b:1", Primary: true, Failed: true, Slots: 8383}, {Addr: "c:1"},
 		},
-		Refreshes: []RefreshCount{{"timer", "ok", 4}, {"moved", "failed", 1}},
-		ReloadOK:  true, ReloadedAt: time.Unix(1000, 500e6),
+		Asked:    Questions{Answered: 4, Failed: 1},
+		ReloadOK: true, ReloadedAt: time.Unix(1000, 500e6),
 		Certificate: []Certificate{{"listener", time.Unix(2000, 0)}, {"cluster", time.Time{}}},
 	}
 }
