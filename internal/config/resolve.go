@@ -35,7 +35,7 @@ func bufferBudget(limit int64) int {
 	if limit == 0 {
 		return fallbackBudget
 	}
-	return int(limit / memoryShare)
+	return int(limit/memoryShare) &^ (mib - 1) // whole MiB read better
 }
 
 // memoryLimit is the least of GOMEMLIMIT, the container's limit and the machine's memory; 0 when none is known.

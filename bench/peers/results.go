@@ -1,0 +1,165 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// load cases, in the order of the table's columns.
+var cases = []struct {
+	command  string
+	pipeline int
+}{{"GET", 1}, {"SET", 1}, {"GET", 16}, {"SET", 16}}
+
+// bars are what slotproxy with one loop must meet, from issue 2. A prototype reached 0.67, 0.84 and 0.35.
+var bars = []struct {
+	peer string
+	at   int // index of cases, or -1 for the latency of one client
+	most float64
+}{{"haproxy", 0, 0.75}, {"twemproxy", 0, 0.90}, {"twemproxy", 2, 0.45}, {"haproxy", -1, 1.10}}
+
+const judged = "slotproxy 1"
+
+// results are one value a round, in microseconds.
+type results struct {
+	names []string
+	cost  map[string][][]float64 // peer -> case -> processor time per command
+	rate  map[string][][]float64 // peer -> case -> commands per second
+	p50   map[string][]float64   // peer -> latency of one client without pipeline
+}
+
+func newResults(peers []*peer) *results {
+	r := &results{cost: map[string][][]float64{}, rate: map[string][][]float64{}, p50: map[string][]float64{}}
+	for _, p := range peers {
+		r.names = append(r.names, p.name)
+		r.cost[p.name] = make([][]float64, len(cases))
+		r.rate[p.name] = make([][]float64, len(cases))
+	}
+	return r
+}
+
+// measure runs every case once against one peer.
+func (r *results) measure(ctx context.Context, p *peer, s settings) error {
+	for i, c := range cases {
+		l := newLoad(p.addr, c.command, s.clients, c.pipeline, s)
+		before, err := cpuTime(p.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		n, err := l.run(ctx, s.length)
+		if err != nil {
+			return fmt.Errorf("%s pipeline %d: %w", c.command, c.pipeline, err)
+		}
+		elapsed := time.Since(start)
+		after, err := cpuTime(p.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		r.cost[p.name][i] = append(r.cost[p.name][i], float64((after-before).Nanoseconds())/1000/float64(n))
+		r.rate[p.name][i] = append(r.rate[p.name][i], float64(n)/elapsed.Seconds())
+	}
+	l := newLoad(p.addr, "GET", 1, 1, s)
+	if _, err := l.run(ctx, s.length/2); err != nil {
+		return fmt.Errorf("one client: %w", err)
+	}
+	r.p50[p.name] = append(r.p50[p.name], float64(l.p50().Nanoseconds())/1000)
+	return nil
+}
+
+// cpuTime sums the run time of all threads of a process. A thread that ended takes its time with it; these proxies end none under load.
+func cpuTime(pid int) (time.Duration, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(files) == 0 {
+		return 0, fmt.Errorf("process %d has ended, or this kernel has no schedstat", pid)
+	}
+	var sum time.Duration
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		ns, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", f, err)
+		}
+		sum += time.Duration(ns)
+	}
+	return sum, nil
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
+
+// print writes the table and the bars, and tells whether all of them are met.
+func (r *results) print(w io.Writer, s settings) bool {
+	fmt.Fprintf(w, "%d clients, %d-byte values, %s; medians of %d rounds of %v\n\n", s.clients, s.value, s.version, s.rounds, s.length)
+	fmt.Fprintf(w, "processor microseconds of the proxy per command (commands per second)\n%-12s", "")
+	for _, c := range cases {
+		fmt.Fprintf(w, " %18s", fmt.Sprintf("%s pipeline %d", c.command, c.pipeline))
+	}
+	fmt.Fprintf(w, " %18s\n", "one client p50 us")
+	for _, name := range r.names {
+		fmt.Fprintf(w, "%-12s", name)
+		for i := range cases {
+			fmt.Fprintf(w, " %18s", fmt.Sprintf("%.2f (%.0fk)", median(r.cost[name][i]), median(r.rate[name][i])/1000))
+		}
+		fmt.Fprintf(w, " %18.1f\n", median(r.p50[name]))
+	}
+	r.printRatios(w)
+	return r.printBars(w)
+}
+
+// printRatios compares every slotproxy with every peer, each case for itself.
+func (r *results) printRatios(w io.Writer) {
+	fmt.Fprintf(w, "\nratios\n")
+	for _, ours := range r.names {
+		for _, theirs := range r.names {
+			if !strings.HasPrefix(ours, "slotproxy") || strings.HasPrefix(theirs, "slotproxy") {
+				continue
+			}
+			fmt.Fprintf(w, "%-24s", ours+" / "+theirs)
+			for i := range cases {
+				fmt.Fprintf(w, " %12.2f", median(r.cost[ours][i])/median(r.cost[theirs][i]))
+			}
+			fmt.Fprintf(w, " %12.2f\n", median(r.p50[ours])/median(r.p50[theirs]))
+		}
+	}
+}
+
+func (r *results) printBars(w io.Writer) bool {
+	fmt.Fprintf(w, "\nbars (%s)\n", judged)
+	all := true
+	for _, b := range bars {
+		what, ours, theirs := "one client p50", median(r.p50[judged]), median(r.p50[b.peer])
+		if b.at >= 0 {
+			what = fmt.Sprintf("%s pipeline %d", cases[b.at].command, cases[b.at].pipeline)
+			ours, theirs = median(r.cost[judged][b.at]), median(r.cost[b.peer][b.at])
+		}
+		verdict := "met"
+		if ours > b.most*theirs {
+			verdict, all = "MISSED", false
+		}
+		fmt.Fprintf(w, "%-16s at most %.2f of %-10s: %.2f %s\n", what, b.most, b.peer, ours/theirs, verdict)
+	}
+	return all
+}

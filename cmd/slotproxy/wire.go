@@ -1,0 +1,238 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"slotproxy/internal/admin"
+	"slotproxy/internal/cluster"
+	"slotproxy/internal/config"
+	"slotproxy/internal/metrics"
+	"slotproxy/proxy"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// server is one running proxy: the packages, joined.
+//
+//	cluster.Source <-- topology <-- router.Keeper --OnTable--> proxy.Proxy <-- clients
+//	      ^                                                        ^
+//	      +--------- identity --commands, version, auth------------+
+//	                                                               |
+//	admin.Server, HTTP port --> console, health, metrics ----------+
+//
+// Owner: the goroutine that calls run. Fields without a note are immutable after newServer.
+type server struct {
+	sources config.Sources
+	log     *slog.Logger
+	level   *slog.LevelVar
+	started time.Time
+
+	certs    *certificates
+	source   *cluster.Source
+	topology *topology
+	identity *identity
+	keeper   *router.Keeper
+	proxy    *proxy.Proxy
+	admin    *admin.Server // nil for none
+	http     *httpPort     // nil for none
+
+	cfg      atomic.Pointer[config.Config] // in effect; replaced by reloads
+	reloads  atomic.Pointer[reloadState]
+	draining atomic.Bool
+
+	running sync.WaitGroup // every goroutine that run has started
+	broken  chan error     // from a part that has ended by itself to run
+}
+
+// reloadState is the outcome of the last reload, and when a configuration was last taken over.
+type reloadState struct {
+	ok bool
+	at time.Time
+}
+
+// newServer joins the packages. It opens nothing but files.
+func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, level *slog.LevelVar) (*server, error) {
+	files, err := loadTLS(cfg)
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	s := &server{
+		sources: sources, log: log, level: level, started: time.Now(),
+		certs:  &certificates{},
+		broken: make(chan error, parts),
+	}
+	s.cfg.Store(cfg)
+	s.reloads.Store(&reloadState{ok: true, at: s.started})
+	s.certs.files.Store(files)
+	nodeTLS := s.certs.nodes(cfg.Cluster.TLS)
+	s.source = cluster.NewSource(cluster.Config{
+		User: cfg.Cluster.User, Password: string(cfg.Cluster.Password), TLS: nodeTLS, Timeout: cfg.Cluster.Timeout,
+	})
+	s.topology = &topology{Source: s.source, first: make(chan struct{})}
+	s.keeper = router.NewKeeper(s.topology, router.KeeperConfig{
+		Seeds: cfg.Cluster.Seeds, Interval: cfg.Cluster.Refresh, Timeout: cfg.Cluster.Timeout,
+		Map: s.dialled, Log: log, OnTable: s.publish,
+	})
+	s.identity = newIdentity(s.source, s.candidates, cfg, log)
+	s.proxy, err = proxy.New(proxy.Config{
+		Loops: cfg.Loops.Count, Lanes: cfg.Loops.Lanes,
+		Listeners: s.listeners(cfg),
+		Node:      proxy.NodeDial{TLS: nodeTLS, ConnectTimeout: cfg.Upstream.ConnectTimeout},
+		Limits:    limits(cfg), Keeper: s.keeper, Log: log,
+		Commands: s.identity.commandTable, AuthRequired: s.identity.authRequired, Info: s.identity.face,
+		AllowRedirect: s.allowed,
+	})
+	if err != nil {
+		return nil, fail(exitFailure, "start the data path: %w", err)
+	}
+	s.identity.changed = s.proxy.Reload
+	if cfg.Admin.Address != "" {
+		s.admin = admin.New(admin.Config{
+			Address: cfg.Admin.Address, SocketMode: cfg.Admin.SocketMode, Password: string(cfg.Admin.Password),
+			Version: version, Backend: &console{s}, Log: log,
+		})
+	}
+	if cfg.HTTP.Address != "" {
+		s.http = newHTTPPort(s, cfg)
+	}
+	return s, nil
+}
+
+// parts is the number of parts that can end by themselves: data path, admin port, HTTP port, keeper.
+const parts = 4
+
+func (s *server) listeners(cfg *config.Config) []proxy.Listener {
+	var list []proxy.Listener
+	for _, addr := range cfg.Listen.TCP {
+		list = append(list, proxy.Listener{Network: "tcp", Address: addr})
+	}
+	for _, addr := range cfg.Listen.TLS {
+		list = append(list, proxy.Listener{Network: "tcp", Address: addr, TLS: s.certs.listener()})
+	}
+	if cfg.Listen.Unix != "" {
+		list = append(list, proxy.Listener{Network: "unix", Address: cfg.Listen.Unix, Mode: cfg.Listen.UnixMode})
+	}
+	return list
+}
+
+func limits(cfg *config.Config) proxy.Limits {
+	l, u := &cfg.Limits, &cfg.Upstream
+	before, after := l.BeforeAuth, l.AfterAuth
+	return proxy.Limits{
+		MaxClients: l.MaxClients, InFlight: l.InFlight,
+		OutLow: l.OutLow, OutHard: l.OutHard, OutBeforeAuth: l.OutBeforeAuth,
+		NodeQueue: u.NodeQueue, BufferBudget: l.BufferBudget,
+		Idle: l.Idle, FirstCommand: l.FirstCommand, FrameStall: l.FrameStall, WriteStall: l.WriteStall,
+		RedirectBudget: u.RedirectBudget, UpstreamTimeout: u.Timeout, MaxRedirects: u.MaxRedirects,
+		AuthFailures: l.AuthFailures,
+		BeforeAuth: resp.Limits{
+			Args: before.Args, Bulk: before.Bulk, Inline: before.Inline, Query: before.Query, Unauthenticated: true,
+		},
+		AfterAuth: resp.Limits{Args: after.Args, Bulk: after.Bulk, Inline: after.Inline, Query: after.Query},
+	}
+}
+
+// publish hands a new table to the loops. Called by the keeper's goroutine.
+func (s *server) publish(t *router.Table) {
+	s.proxy.SetTable(t)
+	s.topology.seen.Do(s.topology.arrived)
+}
+
+// dialled applies node_map to an announced address.
+func (s *server) dialled(addr string) string {
+	if to, ok := s.cfg.Load().Cluster.NodeMap[addr]; ok {
+		return to
+	}
+	return addr
+}
+
+// allowed applies allow_cidrs to a redirect that leads out of the table. A name is never allowed: what it stands for is
+// not ours to say.
+func (s *server) allowed(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	ip = ip.Unmap()
+	for _, network := range s.cfg.Load().Cluster.AllowCIDRs {
+		if network.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// candidates are the nodes worth asking who they are, best first.
+func (s *server) candidates() []string {
+	var addrs []string
+	if t := s.keeper.Table(); t != nil {
+		for _, i := range t.Primaries() {
+			addrs = append(addrs, t.Nodes[i].Addr)
+		}
+	}
+	return append(addrs, s.cfg.Load().Cluster.Seeds...)
+}
+
+// snapshot is what a scrape shows.
+func (s *server) snapshot() (*metrics.Counters, metrics.Extra) {
+	cfg, b, reload := s.cfg.Load(), buildInfo(), s.reloads.Load()
+	e := metrics.Extra{
+		Version: b.Version, Revision: b.Revision, GoVersion: b.GoVersion,
+		Loops: cfg.Loops.Count, Draining: s.draining.Load(),
+		MaxClients: cfg.Limits.MaxClients, BufferBudget: int64(cfg.Limits.BufferBudget),
+		Asked:    metrics.Questions{Answered: s.topology.answered.Load(), Failed: s.topology.failed.Load()},
+		ReloadOK: reload.ok, ReloadedAt: reload.at, Certificate: s.certs.expiries(),
+	}
+	t := s.keeper.Table()
+	e.Slots = slotStates(t)
+	if t != nil {
+		e.HasTable, e.TableAge, e.TableEpoch, e.Published = true, s.topology.age(), t.Epoch, t.Version
+		for i := range t.Nodes {
+			n := &t.Nodes[i]
+			e.Nodes = append(e.Nodes, metrics.NodeInfo{Addr: n.Addr, Primary: n.Primary, Failed: n.Failed, Slots: n.Slots})
+		}
+	}
+	return s.proxy.Snapshot(), e
+}
+
+// commandName is the label of a rule. Only the command table's own names are labels.
+func (s *server) commandName(id int) string {
+	rules := s.identity.commandTable().Rules()
+	if id >= len(rules) {
+		return ""
+	}
+	return strings.ToLower(rules[id].Name)
+}
+
+// slotStates counts the slots of a table by state; all are unassigned without one.
+func slotStates(t *router.Table) (n metrics.SlotStates) {
+	if t == nil {
+		n[metrics.SlotUnassigned] = router.Slots
+		return n
+	}
+	for slot := range router.Slots {
+		owner := t.Node(uint16(slot))
+		_, open := t.Open[uint16(slot)]
+		switch {
+		case owner == nil:
+			n[metrics.SlotUnassigned]++
+		case owner.Failed:
+			n[metrics.SlotFailed]++
+		case open:
+			n[metrics.SlotOpen]++
+		default:
+			n[metrics.SlotOK]++
+		}
+	}
+	return n
+}

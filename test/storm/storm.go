@@ -1,0 +1,257 @@
+package storm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"slotproxy/test/wire"
+)
+
+// Options of a run. The zero value of every field but Dial has a stated meaning.
+type Options struct {
+	Dial    func() (net.Conn, error) // connects to the endpoint
+	Clients int                      // per class; 0: 4
+	Hot     []uint16                 // slots that are moved meanwhile; empty: 0 to 199
+	Ballast int                      // further keys per hot slot, which hold it open longer; 0: 20, negative: none
+	Classes []string                 // names; empty: all
+	Name    string                   // prefix of every key; empty: one made from the clock
+	Seed    uint64                   // of every random choice; 0: 1
+	OnFault func()                   // called by clients at each error and violation, from any goroutine
+}
+
+// makers names the classes; bursts and windows below are per class because 1 MiB values must not pile up.
+var makers = []struct {
+	name string
+	make func(*place, *shared) class
+	big  bool
+}{
+	{name: "counter", make: newCounter},
+	{name: "pair", make: newPair},
+	{name: "slot", make: newOneSlot},
+	{name: "spread", make: newSpread},
+	{name: "big", make: newBig, big: true},
+	{name: "list", make: newList},
+	{name: "shared", make: newShared},
+}
+
+// windows are the pipeline depths in use: none, one round's worth, more than one read of a proxy is likely to hold.
+var windows = []int{64, 1, 16, 256}
+
+// shared is the state of the class of that name, common to its clients.
+type shared struct {
+	keys  []string
+	acked []atomic.Int64
+	doubt atomic.Bool // a client lost count, so the sum proves nothing
+}
+
+// ClassReport sums up one class.
+type ClassReport struct {
+	Name                    string
+	Ops, Errors, Violations int64
+	Latency                 *hdrhistogram.Histogram // microseconds, from the append to the reply
+	Longest                 time.Duration           // the longest silence that one client saw
+}
+
+// Report is the outcome of a run.
+type Report struct {
+	Elapsed time.Duration
+	Classes []ClassReport
+	Samples []string // the first errors and violations of each client
+}
+
+// Run storms until ctx ends, then checks what must be left in the data. The error tells that the run itself could not be set up.
+func Run(ctx context.Context, opt Options) (Report, error) {
+	opt.fill()
+	conn, err := opt.Dial()
+	if err != nil {
+		return Report{}, fmt.Errorf("storm: %w", err)
+	}
+	w := wire.New(conn)
+	defer func() { _ = w.Close() }()
+	ballast := opt.ballast()
+	if err := load(w, ballast); err != nil {
+		return Report{}, err
+	}
+	sh := opt.newShared()
+	clients := opt.clients(sh)
+	if len(clients) == 0 {
+		return Report{}, errors.New("storm: no such class")
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() { c.run(ctx) })
+	}
+	wg.Wait()
+	r := join(clients)
+	r.Elapsed = time.Since(start)
+	// The set-up connection may have been closed meanwhile by an idle limit or a fault that is counted already.
+	if conn, err = opt.Dial(); err != nil {
+		return r, fmt.Errorf("storm: %w", err)
+	}
+	last := wire.New(conn)
+	defer func() { _ = last.Close() }()
+	r.Classes = append(r.Classes, sh.verify(last, &r), verifyBallast(last, ballast, &r))
+	return r, nil
+}
+
+func (o *Options) fill() {
+	if o.Clients == 0 {
+		o.Clients = 4
+	}
+	if len(o.Hot) == 0 {
+		for s := range uint16(200) {
+			o.Hot = append(o.Hot, s)
+		}
+	}
+	if o.Ballast == 0 {
+		o.Ballast = 20
+	}
+	if o.Name == "" {
+		o.Name = "storm" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	}
+	if o.Seed == 0 {
+		o.Seed = 1
+	}
+}
+
+func (o *Options) clients(sh *shared) []*client {
+	var out []*client
+	for k, m := range makers {
+		if !o.wants(m.name) {
+			continue
+		}
+		n := o.Clients
+		if m.big {
+			n = (n + 1) / 2 // two of them move more bytes than all others together
+		}
+		for i := range n {
+			rnd := rand.New(rand.NewPCG(o.Seed, uint64(k*1000+i)))
+			p := &place{rnd: rnd, hot: o.Hot, name: fmt.Sprintf("%s:%s%d", o.Name, m.name, i), stay: i%2 == 0}
+			p.home = o.Hot[rnd.IntN(len(o.Hot))]
+			c := &client{opt: o, class: m.name, place: p, proto: 2 + i%2, window: windows[i%len(windows)]}
+			c.make = func() class { return m.make(p, sh) }
+			if m.big {
+				c.window = 1 + i%2
+			}
+			c.burst = max(c.window/4, 1)
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (o *Options) wants(name string) bool {
+	for _, c := range o.Classes {
+		if c == name {
+			return true
+		}
+	}
+	return len(o.Classes) == 0
+}
+
+func (o *Options) newShared() *shared {
+	const keys = 8 // few, so that many clients meet on each
+	s := &shared{acked: make([]atomic.Int64, keys)}
+	for i := range keys {
+		slot := o.Hot[i*len(o.Hot)/keys]
+		s.keys = append(s.keys, fmt.Sprintf("{%s}%s:shared:%d", Tag(slot), o.Name, i))
+	}
+	return s
+}
+
+// verify compares the shared counters with what was acknowledged.
+func (s *shared) verify(w *wire.Conn, r *Report) ClassReport {
+	out := ClassReport{Name: "sums"}
+	for i, key := range s.keys {
+		want := s.acked[i].Load()
+		if want == 0 || s.doubt.Load() {
+			continue
+		}
+		out.Ops++
+		v, err := w.Do("GET", key)
+		if err != nil || v.IsError() {
+			out.Errors++
+			r.Samples = append(r.Samples, fmt.Sprintf("sums: GET %s: %v %v", key, v, err))
+			continue
+		}
+		if v.Text != strconv.FormatInt(want, 10) {
+			out.Violations++
+			r.Samples = append(r.Samples, fmt.Sprintf("sums: %s is %s, acknowledged INCRs are %d", key, v, want))
+		}
+	}
+	return out
+}
+
+func (o *Options) ballast() []string {
+	var keys []string
+	for _, slot := range o.Hot {
+		for i := range max(o.Ballast, 0) {
+			keys = append(keys, fmt.Sprintf("{%s}%s:ballast:%d", Tag(slot), o.Name, i))
+		}
+	}
+	return keys
+}
+
+func ballastValue(key string) string { return "ballast of " + key + strings.Repeat(".", 64) }
+
+// chunk bounds what is in flight while ballast is written and read.
+const chunk = 500
+
+func load(w *wire.Conn, keys []string) error {
+	for len(keys) > 0 {
+		n := min(len(keys), chunk)
+		for _, k := range keys[:n] {
+			w.Append("SET", k, ballastValue(k))
+		}
+		if err := w.Flush(); err != nil {
+			return fmt.Errorf("storm: ballast: %w", err)
+		}
+		for range n {
+			v, err := w.Read()
+			if err != nil || v.IsError() {
+				return fmt.Errorf("storm: ballast: %v %w", v, err)
+			}
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+func verifyBallast(w *wire.Conn, keys []string, r *Report) ClassReport {
+	out := ClassReport{Name: "ballast"}
+	for len(keys) > 0 {
+		n := min(len(keys), chunk)
+		for _, k := range keys[:n] {
+			w.Append("GET", k)
+		}
+		err := w.Flush()
+		for _, k := range keys[:n] {
+			var v wire.Value
+			if err == nil {
+				v, err = w.Read()
+			}
+			out.Ops++
+			switch {
+			case err != nil || v.IsError():
+				out.Errors++
+				r.sample(fmt.Sprintf("ballast: GET %s: %v %v", k, v, err))
+			case v.Null || v.Text != ballastValue(k):
+				out.Violations++
+				r.sample(fmt.Sprintf("ballast: %s is %s", k, v))
+			}
+		}
+		keys = keys[n:]
+	}
+	return out
+}
