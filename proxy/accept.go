@@ -115,7 +115,7 @@ func (l *loop) accepted(nc net.Conn, from *listener) {
 	s := &session{
 		id: l.p.lastClient.Add(1), addr: nc.RemoteAddr().String(), local: nc.LocalAddr().String(),
 		listener: from, born: l.now, index: len(l.sessions), profile: l.plain,
-		authed: !l.p.cfg.AuthRequired(),
+		authed: !l.p.cfg.AuthRequired(), window: min(firstWindow, l.limits.InFlight),
 	}
 	if from.cfg.Network == "unix" {
 		s.addr, s.local = from.cfg.Address+":0", from.cfg.Address+":0"
@@ -178,7 +178,7 @@ func (s *session) overdue() (metrics.DisconnectReason, error) {
 	switch {
 	case s.l.draining && s.mayLeave():
 		return metrics.DisconnectDrain, errDrained
-	case s.outSince > 0 && now-s.outSince > lim.WriteStall.Nanoseconds() && s.out.size+s.held > lim.OutHard:
+	case s.outSince > 0 && now-s.outSince > lim.WriteStall.Nanoseconds() && s.out.size > lim.OutLow:
 		return metrics.DisconnectSlowConsumer, errSlowConsumer
 	case !s.authed && s.out.size > lim.OutBeforeAuth:
 		return metrics.DisconnectSlowConsumer, errSlowConsumer

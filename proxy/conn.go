@@ -131,7 +131,7 @@ func (c *conn) offer() {
 }
 
 // room makes space for the next read: a little more than a header when nothing is known, else towards the known
-// length by doubling, so that a client pays in bytes for the memory it makes us hold.
+// length in steps of four, so that a client pays in bytes for the memory it makes us hold.
 func (c *conn) room() {
 	have := len(c.in)
 	if cap(c.in)-have >= 512 && cap(c.in) >= c.need {
@@ -139,7 +139,7 @@ func (c *conn) room() {
 	}
 	want := max(2*have, 4096)
 	if c.need > have {
-		want = min(max(2*have, readSize), c.need)
+		want = min(max(4*have, readSize), c.need)
 	}
 	if want > cap(c.in) {
 		c.in = c.l.pool.grow(c.in, want)
@@ -157,15 +157,6 @@ func (c *conn) write(b []byte) {
 		return
 	}
 	c.out.write(&c.l.pool, b)
-	c.touch()
-}
-
-// give queues b itself, see outq.give.
-func (c *conn) give(b []byte) {
-	if c.closed {
-		return
-	}
-	c.out.give(b)
 	c.touch()
 }
 

@@ -89,12 +89,9 @@ func (c *nodeConn) greet() {
 func (c *nodeConn) begin() {
 	c.ready = true
 	c.profile.proven = true
-	early := c.before
-	c.before = outq{}
-	for _, b := range early.pieces(nil) {
-		c.write(b)
-	}
-	early.reset(&c.l.pool)
+	// The handshake is answered, so nothing of it is left in the output.
+	c.out, c.before = c.before, outq{}
+	c.touch()
 }
 
 // send puts r on the wire behind everything sent before. The caller has checked that r may go.
@@ -107,11 +104,7 @@ func (c *nodeConn) send(r *request) {
 		r.skip = 1
 		c.put(askingCommand)
 	}
-	if len(r.buf) >= bigPayload && c.ready {
-		c.give(r.buf)
-	} else {
-		c.put(r.buf)
-	}
+	c.put(r.buf)
 	r.end = c.queued()
 	r.refs++
 	c.queue.push(r)
@@ -128,12 +121,20 @@ var askingCommand = []byte("*1\r\n$6\r\nASKING\r\n")
 // queued is the position in the output at which the next byte will be.
 func (c *nodeConn) queued() uint64 { return c.sent + uint64(c.out.size) + uint64(c.before.size) }
 
+// put queues b, by reference when it is large: behind the handshake, or until that is through.
 func (c *nodeConn) put(b []byte) {
-	if c.ready {
-		c.write(b)
-		return
+	q := &c.out
+	if !c.ready {
+		q = &c.before
 	}
-	c.before.write(&c.l.pool, b)
+	if len(b) >= bigPayload {
+		q.give(b)
+	} else {
+		q.write(&c.l.pool, b)
+	}
+	if c.ready {
+		c.touch()
+	}
 }
 
 // consume takes replies from the front of data.

@@ -29,6 +29,8 @@ type session struct {
 	parser     resp.Parser
 	head, tail *request // commands without a delivered reply, oldest first
 	queued     int      // their number
+	window     int      // the number at which the client is no longer read
+	streamed   int      // bytes passed on of the reply that is under way
 	unsent     int      // of these and their parts, the ones held or waiting
 	held       int      // bytes of replies that wait for their turn
 	stops      stops
@@ -115,7 +117,7 @@ func (s *session) enqueue(r *request) {
 	}
 	s.tail = r
 	s.queued++
-	if s.queued >= s.l.limits.InFlight {
+	if s.queued >= s.window {
 		s.stop(stopInFlight)
 	}
 }
@@ -132,6 +134,7 @@ func (l *loop) finish(r *request, reply []byte) {
 		return
 	}
 	l.observe(r, reply)
+	s.adapt(len(reply))
 	r.enter(stateDone)
 	if s.head == r && !s.advancing {
 		s.reply(reply)
@@ -179,7 +182,7 @@ func (s *session) deliver() {
 			return
 		}
 	}
-	if s.stops&stopInFlight != 0 && s.queued <= s.l.limits.InFlight/2 {
+	if s.stops&stopInFlight != 0 && s.queued <= s.window/2 {
 		s.resume(stopInFlight)
 	}
 	if s.head == nil {
@@ -193,6 +196,7 @@ func (s *session) deliver() {
 // beginStream turns from collecting a reply to passing it on as it comes: it is the client's turn, and it is large.
 func (s *session) beginStream(r *request) {
 	r.streaming = true
+	s.streamed = len(r.reply)
 	s.write(r.reply)
 	s.l.dropReply(r)
 	s.checkOutput()
@@ -203,6 +207,7 @@ func (s *session) stream(r *request, piece []byte) {
 		return
 	}
 	// Nothing queued: spare the copy and hand the bytes to the socket at once.
+	s.streamed += len(piece)
 	s.writeThrough(piece)
 	s.checkOutput()
 }
@@ -210,6 +215,8 @@ func (s *session) stream(r *request, piece []byte) {
 func (s *session) endStream(r *request, piece []byte) {
 	s.write(piece)
 	s.l.observe(r, okHead)
+	s.adapt(s.streamed + len(piece))
+	s.streamed = 0
 	r.enter(stateDone)
 	s.shift()
 	s.checkOutput()
@@ -249,8 +256,28 @@ func (s *session) checkOutput() {
 		s.l.stats.ReadsPaused++
 		s.stop(stopOutput)
 	}
+	// One reply may be of any size while it streams; the ones behind it may not pile up.
+	if n-s.streamed > s.l.limits.OutHard {
+		s.reason = metrics.DisconnectSlowConsumer
+		s.conn.close(errSlowConsumer)
+		return
+	}
 	if s.l.pool.used > s.l.budget {
 		s.l.shedLargest()
+	}
+}
+
+// firstWindow is how many commands a new client may have under way: before the first reply nobody knows how large they
+// are, and 64 replies of 1 MiB are what a client may leave unread.
+const firstWindow = 64
+
+// adapt fits the number of commands a client may have under way to the size of its replies: what it asks for should
+// find room in what it may leave unread.
+func (s *session) adapt(n int) {
+	if n >= bigPayload {
+		s.window = max(4, min(s.window, s.l.limits.OutHard/2/n))
+	} else if s.window < s.l.limits.InFlight {
+		s.window++
 	}
 }
 
