@@ -30,7 +30,7 @@ type session struct {
 	head, tail *request // commands without a delivered reply, oldest first
 	queued     int      // their number
 	window     int      // the number at which the client is no longer read
-	streamed   int      // bytes passed on of the reply that is under way
+	streamed   int      // size of the last reply that was passed on as it came, until the client has read it
 	unsent     int      // of these and their parts, the ones held or waiting
 	held       int      // bytes of replies that wait for their turn
 	stops      stops
@@ -195,6 +195,10 @@ func (s *session) deliver() {
 
 // beginStream turns from collecting a reply to passing it on as it comes: it is the client's turn, and it is large.
 func (s *session) beginStream(r *request) {
+	if s.out.size+s.held-len(r.reply) > s.l.limits.OutHard {
+		s.cutOff()
+		return
+	}
 	r.streaming = true
 	s.streamed = len(r.reply)
 	s.write(r.reply)
@@ -216,7 +220,9 @@ func (s *session) endStream(r *request, piece []byte) {
 	s.write(piece)
 	s.l.observe(r, okHead)
 	s.adapt(s.streamed + len(piece))
-	s.streamed = 0
+	if !s.aboveMark {
+		s.streamed = 0
+	}
 	r.enter(stateDone)
 	s.shift()
 	s.checkOutput()
@@ -256,15 +262,19 @@ func (s *session) checkOutput() {
 		s.l.stats.ReadsPaused++
 		s.stop(stopOutput)
 	}
-	// One reply may be of any size while it streams; the ones behind it may not pile up.
+	// One reply may be of any size; the ones behind it may not pile up.
 	if n-s.streamed > s.l.limits.OutHard {
-		s.reason = metrics.DisconnectSlowConsumer
-		s.conn.close(errSlowConsumer)
+		s.cutOff()
 		return
 	}
 	if s.l.pool.used > s.l.budget {
 		s.l.shedLargest()
 	}
+}
+
+func (s *session) cutOff() {
+	s.reason = metrics.DisconnectSlowConsumer
+	s.conn.close(errSlowConsumer)
 }
 
 // firstWindow is how many commands a new client may have under way: before the first reply nobody knows how large they
@@ -291,7 +301,10 @@ func (s *session) eof() {
 	s.end()
 }
 
-func (s *session) drained() { s.resume(stopOutput) }
+func (s *session) drained() {
+	s.streamed = 0
+	s.resume(stopOutput)
+}
 
 // stallOn stops reading the client until a node's queue is short again.
 func (s *session) stallOn(c *nodeConn) {

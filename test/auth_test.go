@@ -17,10 +17,10 @@ func TestAPasswordIsCheckedByTheNodesInTheServersWords(t *testing.T) {
 	p := startProxy(t, cluster.Addrs(), "--cluster-password", canary)
 
 	t.Run("before the login", func(t *testing.T) {
-		for _, frame := range []string{
+		forAll([]string{
 			"GET k\r\n", "PING\r\n", "SET k v\r\n", "HELLO 3\r\n", "CLIENT ID\r\n", "COMMAND COUNT\r\n", "INFO\r\n", "ECHO x\r\n",
 			"AUTH wrong\r\n", "AUTH default wrong\r\n", "HELLO 3 AUTH default wrong\r\n", "HELLO 2 AUTH nobody " + canary + "\r\n",
-			"*10\r\n" + strings.Repeat("$1\r\na\r\n", 10),
+			"*10\r\n" + strings.Repeat("$3\r\nDEL\r\n", 10),
 			"*11\r\n" + strings.Repeat("$1\r\na\r\n", 11),
 			"*1000000\r\n",
 			"*2\r\n$4\r\nAUTH\r\n$16384\r\n" + strings.Repeat("a", 16384) + "\r\n",
@@ -28,16 +28,17 @@ func TestAPasswordIsCheckedByTheNodesInTheServersWords(t *testing.T) {
 			"*2\r\n$4\r\nECHO\r\n$536870912\r\n",
 			"QUIT\r\n",
 			"RESET\r\nGET k\r\n",
-		} {
+		}, func(frame string) {
 			want, err := judge(server.Addr, "", frame, 0)
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
+				return
 			}
 			got, err := judge(p.addr, "", frame, 0)
 			if err != nil || got != want {
 				t.Errorf("%s: got %s %v, want %s", brief(frame), got, err, want)
 			}
-		}
+		})
 	})
 
 	t.Run("after the login", func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -294,36 +293,47 @@ func TestAMillionArgumentsAreOneCommand(t *testing.T) {
 	bystander.checkWithin(t, 5*time.Second) // splitting a million keys takes its time
 }
 
-func TestClientsThatNeverReadStayWithinTheirLimit(t *testing.T) {
-	const clients, replies, hard = 20, 64, 8 << 20
-	p := startProxy(t, sharedCluster(t, testcluster.NeedNewest(t)).Addrs()[:1], "--output-low", "1MiB", "--output-hard", "8MiB")
-	setup := p.dial(t)
-	want(t, setup, "+OK", "SET", "greedy", bigValue)
-	bystander := watchBystander(t, p.addr)
-	before := memory(t, p).rss
-	request := []byte(strings.Repeat("*2\r\n$3\r\nGET\r\n$6\r\ngreedy\r\n", replies))
-	pings := []byte(strings.Repeat("PING\r\n", 1_000_000))
-	for i := range clients {
-		c, err := net.Dial("tcp", p.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = c.Close() }()
-		_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
-		body := request
-		if i%4 == 0 {
-			body = pings
-		}
-		go func() { _, _ = c.Write(body) }() // it stops when nobody reads it any more, or is cut
+func TestClientsThatNeverReadStayWithinTheLimits(t *testing.T) {
+	const clients, replies, hard, budget = 20, 64, 8 << 20, 128 << 20
+	for name, c := range map[string]struct {
+		args []string
+		most int // bytes by which the process may grow; twice the limit, because garbage grows to the size of what is in use
+	}{
+		"of each client": {[]string{"--output-low", "1MiB", "--output-hard", "8MiB"}, clients * hard * 2},
+		"of the process": {[]string{"--buffer-budget", "128MiB"}, budget * 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startProxy(t, sharedCluster(t, testcluster.NeedNewest(t)).Addrs()[:1], c.args...)
+			setup := p.dial(t)
+			want(t, setup, "+OK", "SET", "greedy", bigValue)
+			bystander := watchBystander(t, p.addr)
+			before := memory(t, p).rss
+			gets := []byte(strings.Repeat("*2\r\n$3\r\nGET\r\n$6\r\ngreedy\r\n", replies))
+			pings := []byte(strings.Repeat("PING\r\n", 1_000_000))
+			for i := range clients {
+				neverRead(t, p.addr, [][]byte{pings, gets, gets, gets}[i%4])
+			}
+			time.Sleep(3 * time.Second)
+			if grown := memory(t, p).peak - before; grown > c.most {
+				t.Errorf("%d clients that never read made the proxy grow by %d MiB, want at most %d", clients, grown>>20, c.most>>20)
+			}
+			// Their replies, a gigabyte, come over the connection that the bystander's command takes as well.
+			bystander.checkWithin(t, 3*time.Second)
+			checkIdle(t, p)
+		})
 	}
-	time.Sleep(3 * time.Second)
-	// Twice the limit, because the collector lets garbage grow to the size of what is in use.
-	if grown := memory(t, p).peak - before; grown > clients*hard*2 {
-		t.Errorf("%d clients that never read made the proxy grow by %d MiB", clients, grown>>20)
+}
+
+// neverRead opens a connection that writes body, as far as it is read or until it is cut, and reads nothing until the test ends.
+func neverRead(t *testing.T, addr string, body []byte) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// Their replies, more than a gigabyte, come over the connection that the bystander's command takes as well.
-	bystander.checkWithin(t, 3*time.Second)
-	checkIdle(t, p)
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	go func() { _, _ = c.Write(body) }() // ends by its deadline at the latest
 }
 
 func TestAValueOf512MiBPasses(t *testing.T) {
@@ -396,116 +406,4 @@ func discardBulk(t *testing.T, c net.Conn) (n int) {
 		t.Fatalf("the value ends with %q %v", buf[:2], err)
 	}
 	return n
-}
-
-// bystander is an ordinary client that works all the while and notices when something is slow or wrong.
-type bystander struct {
-	stop    chan struct{}
-	done    chan struct{}
-	err     error         // valid after done
-	longest time.Duration // valid after done
-	count   int
-}
-
-func watchBystander(t *testing.T, addr string) *bystander {
-	t.Helper()
-	b := &bystander{stop: make(chan struct{}), done: make(chan struct{})}
-	c := dialAddr(t, addr)
-	go func() {
-		defer close(b.done)
-		for {
-			select {
-			case <-b.stop:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			b.count++
-			value := strconv.Itoa(b.count)
-			start := time.Now()
-			c.Append("SET", "bystander", value)
-			c.Append("GET", "bystander")
-			if b.err = c.Flush(); b.err != nil {
-				return
-			}
-			for _, want := range []string{"+OK", strconv.Quote(value)} {
-				v, err := c.Read()
-				if err != nil || v.String() != want {
-					b.err = fmt.Errorf("got %v %v, want %s", v, err, want)
-					return
-				}
-			}
-			b.longest = max(b.longest, time.Since(start))
-		}
-	}()
-	return b
-}
-
-func (b *bystander) check(t *testing.T) { t.Helper(); b.checkWithin(t, time.Second) }
-
-func (b *bystander) checkWithin(t *testing.T, limit time.Duration) {
-	t.Helper()
-	close(b.stop)
-	<-b.done
-	if b.err != nil || b.count == 0 || b.longest > limit {
-		t.Errorf("another client: %d rounds, %v, longest %v, want no error and at most %v", b.count, b.err, b.longest, limit)
-	}
-}
-
-// checkIdle fails when a proxy without traffic goes on working.
-func checkIdle(t *testing.T, p *proxy) {
-	t.Helper()
-	eventually(t, 10*time.Second, func() error {
-		before := cpuTime(t, p)
-		time.Sleep(500 * time.Millisecond)
-		if used := cpuTime(t, p) - before; used > 50*time.Millisecond {
-			return fmt.Errorf("an idle proxy used %v of processor time in half a second", used)
-		}
-		return nil
-	})
-}
-
-// usage is what /proc says of a process's memory, in bytes.
-type usage struct{ rss, peak int }
-
-func memory(t *testing.T, p *proxy) (u usage) {
-	t.Helper()
-	for line := range strings.Lines(string(read(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)))) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		kb, _ := strconv.Atoi(f[1])
-		switch f[0] {
-		case "VmRSS:":
-			u.rss = kb << 10
-		case "VmHWM:":
-			u.peak = kb << 10
-		}
-	}
-	return u
-}
-
-// cpuTime is the processor time a proxy has used, from the ticks of /proc/PID/stat (10 ms each on Linux).
-func cpuTime(t *testing.T, p *proxy) time.Duration {
-	t.Helper()
-	text := string(read(t, fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)))
-	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
-func available(t *testing.T) int {
-	t.Helper()
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return kb << 10
-		}
-	}
-	return 0
 }

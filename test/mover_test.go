@@ -11,12 +11,13 @@ import (
 	"slotproxy/internal/testcluster"
 )
 
-// mover moves slots between the first two nodes of a cluster, away and back: two hundred with the version's own command line client,
+// mover moves slots between the first two nodes of a cluster, away and back: two hundred of them, or fewer, with the version's own command line client,
 // and before that one by hand that stays open and half moved for a while. The nodes keep other slots: an empty primary would become a replica.
 type mover struct {
-	done chan struct{}
-	halt chan struct{} // closed by stop
-	once sync.Once
+	slots int // in one reshard
+	done  chan struct{}
+	halt  chan struct{} // closed by stop
+	once  sync.Once
 
 	// Valid after done.
 	moved int // slots
@@ -29,9 +30,9 @@ const lingers = time.Second
 
 // startMover moves until the time is over or stop is called, then brings the slots home and calls after. It always ends a move that it
 // began: a killed client would leave slots open.
-func startMover(t *testing.T, c *testcluster.Cluster, d time.Duration, after func()) *mover {
+func startMover(t *testing.T, c *testcluster.Cluster, slots int, d time.Duration, after func()) *mover {
 	t.Helper()
-	m := &mover{done: make(chan struct{}), halt: make(chan struct{})}
+	m := &mover{slots: slots, done: make(chan struct{}), halt: make(chan struct{})}
 	go m.run(c, d, after)
 	t.Cleanup(func() { m.stop(); <-m.done })
 	return m
@@ -45,7 +46,7 @@ func (m *mover) run(c *testcluster.Cluster, d time.Duration, after func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), d+2*time.Minute)
 	defer cancel()
 	a, b := c.Nodes[0], c.Nodes[1]
-	for start, slot := time.Now(), 0; time.Since(start) < d; slot = (slot + movedSlots/8) % movedSlots {
+	for start, slot := time.Now(), 0; time.Since(start) < d; slot = (slot + movedSlots/8) % movedSlots { // a slot of shared counters
 		for _, away := range []func(from, to *testcluster.Node) error{
 			func(from, to *testcluster.Node) error { return m.linger(ctx, c, slot, from, to) },
 			func(from, to *testcluster.Node) error { return m.reshard(ctx, c, from, to) },
@@ -70,7 +71,7 @@ func (m *mover) stopped() bool {
 }
 
 func (m *mover) reshard(ctx context.Context, c *testcluster.Cluster, from, to *testcluster.Node) error {
-	n, err := c.Reshard(ctx, from, to, movedSlots)
+	n, err := c.Reshard(ctx, from, to, m.slots)
 	m.moved += n
 	m.count++
 	return err
@@ -147,8 +148,8 @@ func (m *mover) wait(t *testing.T) int {
 	if m.stopped() { // the storm has found what it looked for
 		return m.moved
 	}
-	if m.count < 2 || m.moved < m.count*movedSlots {
-		t.Fatalf("%d slots moved in %d reshards, want %d each", m.moved, m.count, movedSlots)
+	if m.count < 2 || m.moved < m.count*m.slots {
+		t.Fatalf("%d slots moved in %d reshards, want %d each", m.moved, m.count, m.slots)
 	}
 	return m.moved
 }

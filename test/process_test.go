@@ -165,9 +165,9 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	for name, least := range map[string]float64{
 		`slotproxy_commands_total\{[^}]*command="get"[^}]*result="ok"[^}]*\}`: 7,
 		`slotproxy_commands_total\{[^}]*command="set"[^}]*\}`:                 1,
-		`slotproxy_client_connections\{[^}]*\}`:                               1,
-		`slotproxy_client_connections_total\{[^}]*\}`:                         1,
-		`slotproxy_upstream_connections\{[^}]*\}`:                             1,
+		`slotproxy_client_connections`:                                        1,
+		`slotproxy_client_connections_total`:                                  1,
+		`slotproxy_upstream_connections(\{[^}]*\})?`:                          1,
 		`slotproxy_build_info\{[^}]*\}`:                                       1,
 		`slotproxy_draining`:                                                  0,
 		`slotproxy_topology_age_seconds`:                                      0,
@@ -182,7 +182,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	}
 	eventually(t, 3*time.Second, func() error { // counted per loop, joined when scraped
 		_, text, _ := p.get("/metrics")
-		if desync, ok := metric(text, `slotproxy_upstream_desyncs_total\{[^}]*\}`); ok && desync != 0 {
+		if desync, ok := metric(text, `slotproxy_upstream_desyncs_total(\{[^}]*\})?`); ok && desync != 0 {
 			return fmt.Errorf("desyncs: %v", desync)
 		}
 		return nil
@@ -191,9 +191,9 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 
 // metric sums the samples whose name and labels match.
 func metric(text, pattern string) (sum float64, found bool) {
-	line := regexp.MustCompile(`(?m)^` + pattern + ` (\S+)$`)
+	line := regexp.MustCompile(`(?m)^` + pattern + ` (?P<value>\S+)$`)
 	for _, m := range line.FindAllStringSubmatch(text, -1) {
-		v, err := strconv.ParseFloat(m[1], 64)
+		v, err := strconv.ParseFloat(m[line.SubexpIndex("value")], 64)
 		if err == nil {
 			sum, found = sum+v, true
 		}

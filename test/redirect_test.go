@@ -254,6 +254,25 @@ func TestANodeCannotSendTheProxyOutOfTheCluster(t *testing.T) {
 	}
 }
 
+func TestANodeThatHasJustJoinedIsFoundWhenMOVEDNamesIt(t *testing.T) {
+	k := keyIn(slot0, "k")
+	set := testnode.NewSet(t, 3)
+	for slot := range testnode.Slots {
+		if set.Owner(slot) == set.Node(2) {
+			set.Give(slot, 1)
+		}
+	}
+	set.Hide(2, true)
+	p := startProxy(t, set.Addrs()[:2])
+	set.Node(2).Every("GET "+k, testnode.Bulk("there"))
+	var once sync.Once
+	join := func() { set.Hide(2, false); set.Give(slot0, 2) }
+	set.Node(0).Every("GET "+k, testnode.Do(func() { once.Do(join) }), testnode.Moved(slot0, set.Node(2).Addr()))
+	c := p.dial(t)
+	want(t, c, `"there"`, "GET", k)
+	want(t, c, `"there"`, "GET", k)
+}
+
 func TestErrorsThatOnlyLookLikeRedirectsReachTheClientAsTheyAre(t *testing.T) {
 	k := keyIn(slot0, "k")
 	set, p := fake(t)

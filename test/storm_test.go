@@ -37,7 +37,7 @@ func TestStormSeesNoErrorAndNoDisorderWhileSlotsMove(t *testing.T) {
 		p := startProxy(t, cluster.Addrs()[:1])
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		moves := startMover(t, cluster, seconds(t, "SLOTPROXY_STORM_SECONDS", 15), cancel)
+		moves := startMover(t, cluster, movedSlots, seconds(t, "SLOTPROXY_STORM_SECONDS", 15), cancel)
 		report, err := storm.Run(ctx, stormOptions(p.addr))
 		cancel()
 		moved := moves.wait(t)
@@ -67,7 +67,7 @@ func TestStormFindsABuildThatIsWrongOnPurpose(t *testing.T) {
 			if tag == "right" {
 				limit = time.Second // one round of moves, which takes longer
 			}
-			moves := startMover(t, cluster, limit, cancel)
+			moves := startMover(t, cluster, movedSlots, limit, cancel)
 			opt := stormOptions(p.addr)
 			opt.Classes = []string{"counter", "pair", "list", "shared"}
 			var found atomic.Bool

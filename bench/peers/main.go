@@ -70,6 +70,12 @@ func run(ctx context.Context, s settings) (met bool, err error) {
 				return false, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
+		for i := range latencyRuns * len(w.peers) {
+			p := w.peers[(i+round)%len(w.peers)]
+			if err := r.measureLatency(ctx, p, s); err != nil {
+				return false, fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, s.rounds)
 	}
 	return r.print(os.Stdout, s), nil

@@ -20,7 +20,9 @@ const (
 	// liveWithin is how long a loop may be without an iteration. Idle loops wake once a second.
 	liveWithin = 3 * time.Second
 	// Requests here are short GETs from machines; who takes longer holds a connection for nothing.
-	httpReadLimit  = 5 * time.Second
+	httpReadLimit = 5 * time.Second
+	// httpWriteLimit has room for a CPU profile of the usual 30 s.
+	httpWriteLimit = time.Minute
 	httpIdleLimit  = 2 * time.Minute
 	httpHeaderSize = 16 << 10
 	// httpCloseLimit is how long a scrape may finish when the proxy ends.
@@ -50,7 +52,7 @@ func newHTTPPort(s *server, cfg *config.Config) *httpPort {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return &httpPort{addr: cfg.HTTP.Address, srv: &http.Server{
-		Handler: mux, ReadTimeout: httpReadLimit, IdleTimeout: httpIdleLimit, MaxHeaderBytes: httpHeaderSize,
+		Handler: mux, ReadTimeout: httpReadLimit, WriteTimeout: httpWriteLimit, IdleTimeout: httpIdleLimit, MaxHeaderBytes: httpHeaderSize,
 	}}
 }
 

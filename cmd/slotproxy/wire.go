@@ -14,7 +14,6 @@ import (
 	"slotproxy/internal/config"
 	"slotproxy/internal/metrics"
 	"slotproxy/proxy"
-	"slotproxy/resp"
 	"slotproxy/router"
 )
 
@@ -58,6 +57,7 @@ type reloadState struct {
 
 // newServer joins the packages. It opens nothing but files.
 func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, level *slog.LevelVar) (*server, error) {
+	tuneRuntime(cfg.Loops.Count)
 	files, err := loadTLS(cfg)
 	if err != nil {
 		return nil, &exitError{exitConfig, err}
@@ -84,7 +84,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Loops: cfg.Loops.Count, Lanes: cfg.Loops.Lanes,
 		Listeners: s.listeners(cfg),
 		Node:      proxy.NodeDial{TLS: nodeTLS, ConnectTimeout: cfg.Upstream.ConnectTimeout},
-		Limits:    limits(cfg), Keeper: s.keeper, Log: log,
+		Limits:    limits(cfg), DrainSpread: cfg.Drain.Spread, Keeper: s.keeper, Log: log,
 		Commands: s.identity.commandTable, AuthRequired: s.identity.authRequired, Info: s.identity.face,
 		AllowRedirect: s.allowed,
 	})
@@ -123,19 +123,16 @@ func (s *server) listeners(cfg *config.Config) []proxy.Listener {
 
 func limits(cfg *config.Config) proxy.Limits {
 	l, u := &cfg.Limits, &cfg.Upstream
-	before, after := l.BeforeAuth, l.AfterAuth
-	return proxy.Limits{
-		MaxClients: l.MaxClients, InFlight: l.InFlight,
-		OutLow: l.OutLow, OutHard: l.OutHard, OutBeforeAuth: l.OutBeforeAuth,
-		NodeQueue: u.NodeQueue, BufferBudget: l.BufferBudget,
-		Idle: l.Idle, FirstCommand: l.FirstCommand, FrameStall: l.FrameStall, WriteStall: l.WriteStall,
-		RedirectBudget: u.RedirectBudget, UpstreamTimeout: u.Timeout, MaxRedirects: u.MaxRedirects,
-		AuthFailures: l.AuthFailures,
-		BeforeAuth: resp.Limits{
-			Args: before.Args, Bulk: before.Bulk, Inline: before.Inline, Query: before.Query, Unauthenticated: true,
-		},
-		AfterAuth: resp.Limits{Args: after.Args, Bulk: after.Bulk, Inline: after.Inline, Query: after.Query},
-	}
+	lim := proxy.DefaultLimits()
+	lim.MaxClients, lim.InFlight, lim.AuthFailures = l.MaxClients, l.InFlight, l.AuthFailures
+	lim.OutLow, lim.OutHard, lim.OutBeforeAuth = l.OutLow, l.OutHard, l.OutBeforeAuth
+	lim.NodeQueue, lim.BufferBudget = u.NodeQueue, l.BufferBudget
+	lim.Idle, lim.FirstCommand, lim.FrameStall, lim.WriteStall = l.Idle, l.FirstCommand, l.FrameStall, l.WriteStall
+	lim.RedirectBudget, lim.UpstreamTimeout, lim.MaxRedirects = u.RedirectBudget, u.Timeout, u.MaxRedirects
+	before, after := &lim.BeforeAuth, &lim.AfterAuth
+	before.Args, before.Bulk, before.Inline, before.Query = l.BeforeAuth.Args, l.BeforeAuth.Bulk, l.BeforeAuth.Inline, l.BeforeAuth.Query
+	after.Args, after.Bulk, after.Inline, after.Query = l.AfterAuth.Args, l.AfterAuth.Bulk, l.AfterAuth.Inline, l.AfterAuth.Query
+	return lim
 }
 
 // publish hands a new table to the loops. Called by the keeper's goroutine.

@@ -105,7 +105,6 @@ type Request struct {
 type Limits struct {
 	MaxClients    int
 	Idle          time.Duration // 0: none
-	KeepAlive     time.Duration // 0: none
 	FirstCommand  time.Duration
 	FrameStall    time.Duration
 	WriteStall    time.Duration

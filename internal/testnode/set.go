@@ -28,6 +28,7 @@ type announced struct {
 	flags          string // "master", "master,fail", "slave"
 	primary        int    // index, of a replica
 	link           string
+	hidden         bool // the others do not know it
 }
 
 // NewSet starts n primaries on 127.0.0.1 which share the slots evenly, the first one the lowest.
@@ -153,6 +154,13 @@ func (s *Set) Announce(node int, host string, port int, hostname string) {
 	l.host, l.port, l.hostname = host, port, hostname
 }
 
+// Hide takes a node out of the others' CLUSTER NODES, or brings it back: one that has not joined yet.
+func (s *Set) Hide(node int, hidden bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.line[node].hidden = hidden
+}
+
 // Nodes is the text of CLUSTER NODES as the node self gives it.
 func (s *Set) Nodes(self int) string {
 	s.mu.Lock()
@@ -160,6 +168,9 @@ func (s *Set) Nodes(self int) string {
 	var b strings.Builder
 	for i, n := range s.nodes {
 		l := s.line[i]
+		if l.hidden && i != self {
+			continue
+		}
 		flags, primary := l.flags, "-"
 		if i == self {
 			flags = "myself," + strings.TrimSuffix(flags, ",fail")
