@@ -78,7 +78,7 @@ fuzz: ## Fuzz every target for FUZZTIME
 	while IFS=: read -r file _ name; do \
 		target=$${name#func }; \
 		echo "fuzz $$target in $$(dirname "$$file") for $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null; \
 	done
 
 .PHONY: bench

@@ -297,10 +297,10 @@ func TestClientsThatNeverReadStayWithinTheLimits(t *testing.T) {
 	const clients, replies, hard, budget = 20, 64, 8 << 20, 128 << 20
 	for name, c := range map[string]struct {
 		args []string
-		most int // bytes by which the process may grow; twice the limit, because garbage grows to the size of what is in use
+		most int // bytes by which the process may grow: the limit, as much again of garbage, and what sockets and replies in transit need
 	}{
-		"of each client": {[]string{"--output-low", "1MiB", "--output-hard", "8MiB"}, clients * hard * 2},
-		"of the process": {[]string{"--buffer-budget", "128MiB"}, budget * 2},
+		"of each client": {[]string{"--output-low", "1MiB", "--output-hard", "8MiB"}, clients * hard * 5 / 2},
+		"of the process": {[]string{"--buffer-budget", "128MiB"}, budget * 5 / 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startProxy(t, sharedCluster(t, testcluster.NeedNewest(t)).Addrs()[:1], c.args...)

@@ -14,7 +14,8 @@ import (
 // mover moves slots between the first two nodes of a cluster, away and back: two hundred of them, or fewer, with the version's own command line client,
 // and before that one by hand that stays open and half moved for a while. The nodes keep other slots: an empty primary would become a replica.
 type mover struct {
-	slots int // in one reshard
+	slots int           // in one reshard
+	begin chan struct{} // closed by start
 	done  chan struct{}
 	halt  chan struct{} // closed by stop
 	once  sync.Once
@@ -28,21 +29,28 @@ type mover struct {
 // lingers is how long a slot moved by hand stays half moved: long for everybody who waits for it, well within the redirect budget.
 const lingers = time.Second
 
-// startMover moves until the time is over or stop is called, then brings the slots home and calls after. It always ends a move that it
-// began: a killed client would leave slots open.
-func startMover(t *testing.T, c *testcluster.Cluster, slots int, d time.Duration, after func()) *mover {
+// newMover moves, once started, until the time is over or stop is called, then brings the slots home and calls after. It always ends a
+// move that it began: a killed client would leave slots open.
+func newMover(t *testing.T, c *testcluster.Cluster, slots int, d time.Duration, after func()) *mover {
 	t.Helper()
-	m := &mover{slots: slots, done: make(chan struct{}), halt: make(chan struct{})}
+	m := &mover{slots: slots, begin: make(chan struct{}), done: make(chan struct{}), halt: make(chan struct{})}
 	go m.run(c, d, after)
 	t.Cleanup(func() { m.stop(); <-m.done })
 	return m
 }
+
+func (m *mover) start() { close(m.begin) }
 
 func (m *mover) stop() { m.once.Do(func() { close(m.halt) }) }
 
 func (m *mover) run(c *testcluster.Cluster, d time.Duration, after func()) {
 	defer close(m.done)
 	defer after()
+	select {
+	case <-m.begin:
+	case <-m.halt:
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), d+2*time.Minute)
 	defer cancel()
 	a, b := c.Nodes[0], c.Nodes[1]

@@ -100,12 +100,12 @@ func TestTheNodesAreReachedOverMutualTLS(t *testing.T) {
 		"--cluster-tls=true", "--cluster-tls-ca", nodes.CA, "--cluster-tls-cert", nodes.ClientCert, "--cluster-tls-key", nodes.ClientKey)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	moves := startMover(t, cluster, 20, time.Second, cancel) // the client makes a TLS handshake for each node and command
-	report, err := storm.Run(ctx, storm.Options{Clients: 2, Dial: func() (net.Conn, error) {
+	moves := newMover(t, cluster, 20, time.Second, cancel) // the client makes a TLS handshake for each node and command
+	report, err := storm.Run(ctx, storm.Options{Clients: 2, OnStart: moves.start, Dial: func() (net.Conn, error) {
 		return tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, cfg)
 	}})
-	moves.wait(t)
 	checkStorm(t, report, err)
+	moves.wait(t)
 }
 
 func TestANodeWithAWrongCertificateIsRefused(t *testing.T) {

@@ -69,8 +69,6 @@ func root(t *testing.T) string {
 // notOurs are folders without code of the product.
 var notOurs = map[string]bool{"node_modules": true, "testdata": true, "bin": true}
 
-// temporary are commands for the time of building; they do not stay.
-var temporary = map[string]bool{"cmd/devproxy": true, "cmd/devcluster": true, "cmd/devfail": true}
 
 var (
 	readOnce sync.Once
@@ -98,7 +96,7 @@ func readTree(files fs.FS) ([]*source, error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (notOurs[d.Name()] || temporary[p] || len(d.Name()) > 1 && d.Name()[0] == '.'):
+		case d.IsDir() && (notOurs[d.Name()] || len(d.Name()) > 1 && d.Name()[0] == '.'):
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(p, ".go"):
 			return nil

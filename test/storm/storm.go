@@ -26,6 +26,7 @@ type Options struct {
 	Classes []string                 // names; empty: all
 	Name    string                   // prefix of every key; empty: one made from the clock
 	Seed    uint64                   // of every random choice; 0: 1
+	OnStart func()                   // called once the ballast is there and the clients begin; nil: nothing
 	OnFault func()                   // called by clients at each error and violation, from any goroutine
 }
 
@@ -86,6 +87,9 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	clients := opt.clients(sh)
 	if len(clients) == 0 {
 		return Report{}, errors.New("storm: no such class")
+	}
+	if opt.OnStart != nil {
+		opt.OnStart()
 	}
 	start := time.Now()
 	var wg sync.WaitGroup
@@ -219,8 +223,11 @@ func load(w *wire.Conn, keys []string) error {
 		}
 		for range n {
 			v, err := w.Read()
-			if err != nil || v.IsError() {
-				return fmt.Errorf("storm: ballast: %v %w", v, err)
+			if err != nil {
+				return fmt.Errorf("storm: ballast: %w", err)
+			}
+			if v.IsError() {
+				return fmt.Errorf("storm: ballast: %s", v)
 			}
 		}
 		keys = keys[n:]
