@@ -268,7 +268,7 @@ func TestTenThousandIdleClientsFitIn60MiB(t *testing.T) {
 	const clients, most = 10_000, 60 << 20
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Max < clients+1000 {
-		t.Skipf("needs %d file descriptors, the hard limit is %d (%v)", clients+1000, limit.Max, err)
+		t.Fatalf("needs %d file descriptors, the hard limit is %d (%v)", clients+1000, limit.Max, err)
 	}
 	p := startProxy(t, sharedCluster(t, testcluster.NeedNewest(t)).Addrs(), "--max-clients", strconv.Itoa(clients+100))
 	want(t, p.dial(t), "+OK", "SET", "idle", strings.Repeat("i", 64))

@@ -69,7 +69,6 @@ func root(t *testing.T) string {
 // notOurs are folders without code of the product.
 var notOurs = map[string]bool{"node_modules": true, "testdata": true, "bin": true}
 
-
 var (
 	readOnce sync.Once
 	read     []*source

@@ -100,7 +100,7 @@ func (s *session) cluster(sub string) string {
 		return bulk(s.node.id)
 	case sub == "INFO":
 		return s.text("cluster_enabled:1\r\ncluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n" +
-			"cluster_known_nodes:" + strconv.Itoa(len(set.nodes)) + "\r\n")
+			"cluster_known_nodes:" + strconv.Itoa(set.size()) + "\r\n")
 	}
 	return "-ERR testnode: no script for CLUSTER " + sub + "\r\n"
 }

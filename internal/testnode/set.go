@@ -12,9 +12,8 @@ const Slots = 16384
 
 // Set is several nodes that tell one story: the slot map from which each node's CLUSTER NODES is made.
 type Set struct {
-	nodes []*Node // immutable
-
 	mu    sync.Mutex
+	nodes []*Node    // not changed after NewSetOn
 	owner [Slots]int // index of a node, -1: nobody
 	epoch []int      // config epoch of each node
 	line  []announced
@@ -45,6 +44,8 @@ func NewSet(tb testing.TB, n int) *Set {
 func NewSetOn(tb testing.TB, hosts ...string) *Set {
 	tb.Helper()
 	s := &Set{open: map[int][2]int{}}
+	s.mu.Lock() // a node that listens may be asked before the last one does
+	defer s.mu.Unlock()
 	for i, h := range hosts {
 		n := newNode(tb, s, i, h)
 		s.nodes = append(s.nodes, n)
@@ -55,6 +56,12 @@ func NewSetOn(tb testing.TB, hosts ...string) *Set {
 		s.owner[slot] = slot * len(hosts) / Slots
 	}
 	return s
+}
+
+func (s *Set) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.nodes)
 }
 
 // Node is the i-th node.
