@@ -94,10 +94,8 @@ func (s *session) request(rule *router.Rule, raw []byte) *request {
 		l.scratch = resp.AppendCommand(l.scratch[:0], s.parser.Args...)
 		l.setBuf(r, l.scratch)
 	case len(raw) >= bigPayload && len(raw) == len(s.in) && &raw[0] == &s.in[0]:
-		if cap(r.buf) > keepBuf {
-			l.pool.put(r.buf)
-		}
-		r.buf, s.in = s.in, nil
+		r.take(s.in)
+		s.in = nil
 	default:
 		l.setBuf(r, raw)
 	}

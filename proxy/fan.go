@@ -33,11 +33,12 @@ func (s *session) split(rule *router.Rule, raw []byte) {
 	r.fan.merge = mergers[rule.Merge]
 	l.pass++
 	for _, at := range keys {
-		l.placeKey(r, args, at)
+		l.placeKey(r, args, at, step)
 	}
 	name := args[0]
 	for _, p := range r.fan.parts {
-		p.buf = resp.AppendArray(p.buf[:0], 1+p.args*step)
+		l.roomFor(p, int(p.end)+len(name)+2*headerRoom)
+		p.buf = resp.AppendArray(p.buf, 1+p.args*step)
 		p.buf = resp.AppendBulk(p.buf, name)
 		p.multi = p.args > 1
 	}
@@ -51,7 +52,7 @@ func (s *session) split(rule *router.Rule, raw []byte) {
 }
 
 // placeKey assigns the key at position at to the part of its slot.
-func (l *loop) placeKey(r *request, args [][]byte, at int) {
+func (l *loop) placeKey(r *request, args [][]byte, at, step int) {
 	slot := router.Slot(args[at])
 	place := &l.places[slot]
 	f := r.fan
@@ -63,7 +64,13 @@ func (l *loop) placeKey(r *request, args [][]byte, at int) {
 	p := f.parts[place.part]
 	f.order = append(f.order, partRef{part: place.part, index: uint16(min(p.args, 1<<16-1))})
 	p.args++
+	for _, a := range args[at : at+step] {
+		p.end += uint64(len(a) + headerRoom) // not sent yet: the position serves to add up its size
+	}
 }
+
+// headerRoom is more than a bulk's header and end take.
+const headerRoom = 32
 
 // newPart adds a part to r.
 func (l *loop) newPart(r *request) *request {
@@ -166,6 +173,9 @@ func (l *loop) finishPart(p *request, reply []byte) {
 	}
 	merged := l.pool.get(256)
 	grown := mergeReplies(r, merged)
+	for _, p := range r.fan.parts {
+		l.dropReply(p)
+	}
 	l.finish(r, grown)
 	// The merge may have outgrown its buffer; the one that came from the pool goes back.
 	l.pool.put(merged)

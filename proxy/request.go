@@ -55,6 +55,7 @@ type request struct {
 	asking    bool // to be sent behind ASKING
 	streaming bool // part of its reply is already in its client's output
 	counted   bool // counts in its slot's in-flight numbers
+	pooled    bool // buf is from the pool
 	ownError  bool // its reply is an error of the proxy, not of a node
 
 	class metrics.Class
@@ -115,8 +116,10 @@ func (l *loop) release(r *request) {
 	}
 	l.dropReply(r)
 	buf := r.buf
-	if cap(buf) > keepBuf {
+	if r.pooled {
 		l.pool.put(buf)
+	}
+	if r.pooled || cap(buf) > keepBuf {
 		buf = nil
 	}
 	*r = request{buf: buf[:0]}
@@ -127,15 +130,24 @@ func (l *loop) release(r *request) {
 
 // setBuf stores a copy of the command's bytes.
 func (l *loop) setBuf(r *request, b []byte) {
-	if cap(r.buf) < len(b) {
-		if len(b) <= keepBuf {
-			r.buf = make([]byte, 0, keepBuf)
-		} else {
-			r.buf = l.pool.get(len(b))
-		}
-	}
-	r.buf = append(r.buf[:0], b...)
+	l.roomFor(r, len(b))
+	r.buf = append(r.buf, b...)
 }
+
+// roomFor gives r an empty buffer for n bytes. It is called once in the life of a request.
+func (l *loop) roomFor(r *request, n int) {
+	switch {
+	case n <= cap(r.buf):
+		r.buf = r.buf[:0]
+	case n <= keepBuf:
+		r.buf = make([]byte, 0, keepBuf)
+	default:
+		r.buf, r.pooled = l.pool.get(n), true
+	}
+}
+
+// take makes a buffer that is counted by the pool r's own.
+func (r *request) take(b []byte) { r.buf, r.pooled = b, true }
 
 // keepReply appends b to the reply bytes that r holds.
 func (l *loop) keepReply(r *request, b []byte) {
