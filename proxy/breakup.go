@@ -55,7 +55,7 @@ func (l *loop) breakUp(r *request) {
 func (f *fanout) orderByPart() {
 	f.order = f.order[:0]
 	for i := range f.parts {
-		f.order = append(f.order, partRef{part: uint16(i)})
+		f.order = append(f.order, partRef{part: uint32(i)})
 	}
 }
 
@@ -64,14 +64,14 @@ func (l *loop) replacePart(f *fanout, old *request, n int) {
 	first := len(f.parts) - n
 	for i := range f.order {
 		if f.order[i].part == old.part {
-			f.order[i] = partRef{part: uint16(first + int(f.order[i].index))}
+			f.order[i] = partRef{part: uint32(first) + f.order[i].index}
 		}
 	}
 	// The hole is filled by the last part, so that every index stays that of a part.
 	last := len(f.parts) - 1
 	moved := f.parts[last]
 	for i := range f.order {
-		if f.order[i].part == uint16(last) {
+		if f.order[i].part == uint32(last) {
 			f.order[i].part = old.part
 		}
 	}

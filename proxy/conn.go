@@ -234,7 +234,7 @@ func (c *conn) closeWhenWritten() {
 }
 
 func (c *conn) farewell() {
-	if c.lastWords && c.out.empty() {
+	if c.lastWords && c.out.empty() && (c.stream == nil || !c.stream.busy) {
 		c.close(nil)
 	}
 }

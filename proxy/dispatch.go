@@ -12,6 +12,7 @@ func (s *session) command(raw []byte) bool {
 	args := s.parser.Args
 	s.commands++
 	rule := s.l.cmds.Lookup(args)
+	s.rule = rule
 	if rule == nil {
 		return s.refuse(nil, unknownCommand(args))
 	}
@@ -33,7 +34,7 @@ func (s *session) command(raw []byte) bool {
 	case router.Split:
 		s.split(rule, raw)
 	case router.AllPrimaries:
-		s.everywhere(rule, raw)
+		return s.everywhere(rule, raw)
 	case router.AnyNode:
 		s.anywhere(rule, raw)
 	case router.Local:

@@ -141,7 +141,7 @@ func unknownSubcommand(rule *router.Rule, args [][]byte) string {
 func unknownOption(name string) string { return "ERR Unrecognized option '" + name + "'" }
 
 func badOption(name string) string {
-	return "ERR " + strings.ToLower(name) + " cannot contain spaces, newlines or special characters."
+	return "ERR " + name + " cannot contain spaces, newlines or special characters."
 }
 
 func unknownClientType(name []byte) string { return "ERR Unknown client type '" + string(name) + "'" }

@@ -8,8 +8,8 @@ import (
 
 // placed remembers, during the splitting of one command, which part the keys of a slot go to.
 type placed struct {
-	pass uint32
-	part uint16
+	pass uint64
+	part uint32
 }
 
 // split sends each slot's share of a command to its node and merges the replies in the order of the keys.
@@ -48,6 +48,8 @@ func (s *session) split(rule *router.Rule, raw []byte) {
 			p.buf = resp.AppendBulk(p.buf, a)
 		}
 	}
+	r.weight = len(r.fan.parts)
+	s.weigh(r.weight - 1)
 	s.goParts(r)
 }
 
@@ -57,12 +59,12 @@ func (l *loop) placeKey(r *request, args [][]byte, at, step int) {
 	place := &l.places[slot]
 	f := r.fan
 	if place.pass != l.pass {
-		*place = placed{pass: l.pass, part: uint16(len(f.parts))}
+		*place = placed{pass: l.pass, part: uint32(len(f.parts))}
 		p := l.newPart(r)
 		p.slot, p.hasSlot = slot, true
 	}
 	p := f.parts[place.part]
-	f.order = append(f.order, partRef{part: place.part, index: uint16(min(p.args, 1<<16-1))})
+	f.order = append(f.order, partRef{part: place.part, index: uint32(p.args)})
 	p.args++
 	for _, a := range args[at : at+step] {
 		p.end += uint64(len(a) + headerRoom) // not sent yet: the position serves to add up its size
@@ -77,7 +79,7 @@ func (l *loop) newPart(r *request) *request {
 	p := l.newRequest()
 	p.parent, p.rule, p.write, p.once, p.class = r, r.rule, r.write, r.once, r.class
 	p.start, p.deadline = r.start, r.deadline
-	p.part = uint16(len(r.fan.parts))
+	p.part = uint32(len(r.fan.parts))
 	p.refs = 1
 	r.fan.parts = append(r.fan.parts, p)
 	r.fan.left++
@@ -107,11 +109,35 @@ func (s *session) goParts(r *request) {
 	s.advance()
 }
 
-// everywhere takes a command for every primary.
-func (s *session) everywhere(rule *router.Rule, raw []byte) {
+// everywhere takes a command for every primary. It stands alone: it waits for the client's earlier commands, which may
+// still be redirected to a node that has it behind it, and the later ones wait for it. It reports false when it has to
+// be offered again.
+func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
+	if s.head != nil {
+		s.stop(stopBarrier)
+		return false
+	}
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
+	s.stop(stopBarrier)
 	s.go1(r)
+	return true
+}
+
+// respread starts a command for all primaries again, because one of its nodes has gone. It reports false when it may
+// not run twice on the nodes that have answered.
+func (l *loop) respread(r *request) bool {
+	if !r.rule.Repeatable {
+		return false
+	}
+	for _, p := range r.fan.parts {
+		l.dropReply(p)
+		p.enter(stateDone)
+	}
+	l.freeFanout(r.fan)
+	r.fan = nil
+	l.hold(r)
+	return true
 }
 
 // spread sends a command to every primary, or lets it wait while one that owns slots has failed: its keys would be
@@ -154,7 +180,7 @@ func (s *session) fixed(rule *router.Rule, raw []byte, fix mergeFn) {
 func (l *loop) finishPart(p *request, reply []byte) {
 	r := p.parent
 	if s := r.sess; s != nil && s.login != nil && s.login.request == r {
-		if own := s.loggedIn(reply); &own[0] != &reply[0] {
+		if own := s.loggedIn(reply, p.ownError); &own[0] != &reply[0] {
 			l.dropReply(p)
 			reply = own
 		}

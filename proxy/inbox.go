@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"sync"
 )
@@ -47,10 +48,10 @@ func (l *loop) post(m message) bool {
 	}
 	first := len(l.inbox.queue) == 0
 	l.inbox.queue = append(l.inbox.queue, m)
-	l.inbox.mu.Unlock()
 	if first {
-		l.poll.wake()
+		l.poll.wake() // under the lock: behind it the loop may end and close what it is woken by
 	}
+	l.inbox.mu.Unlock()
 	return true
 }
 
@@ -86,7 +87,11 @@ func (l *loop) handle(m *message) {
 	case msgWrote:
 		m.c.stream.wrote(m.c)
 	case msgLost:
-		m.c.close(m.err)
+		if m.err == io.EOF && !m.c.closed {
+			m.c.owner.eof() // the writer goes on
+		} else {
+			m.c.close(m.err)
+		}
 	}
 }
 

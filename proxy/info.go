@@ -68,7 +68,29 @@ func mergeInfo(r *request, dst []byte) ([]byte, bool) {
 	for _, t := range texts {
 		m.addUp(t)
 	}
-	return resp.AppendVerbatim(dst, m.text(texts[0]), s.profile.key.proto), true
+	text := m.text(texts[0])
+	if wantsOurs(r.buf) {
+		if text != "" {
+			text += "\r\n"
+		}
+		text += s.proxySection()
+	}
+	return resp.AppendVerbatim(dst, text, s.profile.key.proto), true
+}
+
+// wantsOurs says whether an INFO command asks for the proxy's section: by its name, or for everything.
+func wantsOurs(command []byte) bool {
+	var p resp.Parser
+	if n, err := p.Next(command, &resp.AfterAuth); err != nil || n == 0 || len(p.Args) < 2 {
+		return true
+	}
+	for _, a := range p.Args[1:] {
+		switch strings.ToLower(string(a)) {
+		case "slotproxy", "all", "everything", "default":
+			return true
+		}
+	}
+	return false
 }
 
 // infoMerge joins INFO texts.
@@ -106,6 +128,9 @@ func manyValued(name string) bool {
 
 // text writes the first node's text with the sums in place, the face of a standalone server, and the proxy's section.
 func (m *infoMerge) text(first string) string {
+	if first == "" {
+		return "" // no such section
+	}
 	var b strings.Builder
 	section, done := "", map[string]bool{}
 	for line := range strings.SplitSeq(strings.TrimSuffix(first, "\r\n"), "\r\n") {
@@ -126,7 +151,6 @@ func (m *infoMerge) text(first string) string {
 		b.WriteString(line + "\r\n")
 	}
 	m.finishSection(&b, section, done)
-	b.WriteString("\r\n" + m.s.proxySection())
 	return b.String()
 }
 

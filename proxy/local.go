@@ -64,7 +64,6 @@ func (s *session) answer(rule *router.Rule) bool {
 	switch {
 	case cmd.run != nil:
 		s.l.stats.Commands[rule.ID].OK++
-		s.rule = rule
 		cmd.run(s, s.parser.Args)
 	case rule.Answer != "":
 		s.l.stats.Commands[rule.ID].OK++
@@ -96,6 +95,10 @@ func localPing(s *session, args [][]byte) {
 }
 
 func localEcho(s *session, args [][]byte) {
+	if len(args[1]) > bigPayload { // the scratch buffer would keep it
+		s.say(resp.AppendBulk(nil, args[1]))
+		return
+	}
 	s.l.scratch = resp.AppendBulk(s.l.scratch[:0], args[1])
 	s.say(s.l.scratch)
 }
@@ -156,16 +159,21 @@ func (s *session) tryProfile(k profileKey, command []byte, lg login) {
 	r.fan = s.l.newFanout()
 	r.fan.merge = mergeFirst
 	part := s.l.newPart(r)
+	part.once = false // it changes nothing but the connection that it is lost with
 	s.l.setBuf(part, command)
 	s.stop(stopBarrier)
 	s.goParts(r)
 }
 
-// loggedIn takes the outcome of a login from the reply of its part and returns what to tell the client.
-func (s *session) loggedIn(reply []byte) []byte {
+// loggedIn takes the outcome of a login from the reply of its part and returns what to tell the client. undecided: no
+// node has judged it.
+func (s *session) loggedIn(reply []byte, undecided bool) []byte {
 	lg := s.login
 	s.login = nil
 	lg.profile.sessions--
+	if undecided {
+		return reply
+	}
 	if reply[0] == '-' {
 		if !lg.auth {
 			return resp.AppendError(nil, lg.failed)

@@ -56,12 +56,12 @@ type loop struct {
 	slots       [router.Slots]slotView
 	troubled    []uint16 // slots with trouble, and some that had it
 	waiting     waitList
-	quiet       bool
+	quiet       int // order passes are postponed while above 0
 	postponed   []*session
 
 	marks  [router.Slots]mark
 	places [router.Slots]placed
-	pass   uint32
+	pass   uint64 // number of the walk that marks and places were written by
 
 	pool         pool
 	freeRequests []*request
@@ -70,6 +70,7 @@ type loop struct {
 	iov          [][]byte
 	keys         []int
 	scratch      []byte
+	errorLine    []byte // the error reply that is being looked at
 
 	stats      *metrics.Counters
 	lastTick   int64
@@ -218,9 +219,15 @@ func (l *loop) tick() {
 // counted and dropped.
 func (l *loop) checkNodes() {
 	limit := l.limits.UpstreamTimeout.Nanoseconds()
+	l.beginQuiet()
+	defer l.endQuiet()
 	for _, n := range l.nodes {
-		for _, c := range n.conns {
+		for i := len(n.conns) - 1; i >= 0; i-- {
+			c := n.conns[i]
 			l.checkQueue(c, limit)
+			if !c.closed && c.hung(limit) {
+				c.close(errStalled)
+			}
 		}
 	}
 }
@@ -241,6 +248,18 @@ func (l *loop) checkQueue(c *nodeConn, limit int64) {
 			return
 		}
 	}
+}
+
+// hung says that the node says nothing on this connection: in the handshake, or long after it should have answered.
+// Whoever waited for it has had an answer; a new connection may do better, and clients that were stopped because of
+// its queue go on.
+func (c *nodeConn) hung(limit int64) bool {
+	silent := c.l.now - max(c.heard, c.born)
+	if !c.ready {
+		return silent > 2*limit
+	}
+	first := c.queue.first()
+	return first != nil && silent > limit && c.l.now-first.sentAt > 2*limit
 }
 
 // dropIdleProfiles closes node connections of users, databases and protocols that no client has any more.

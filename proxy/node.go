@@ -96,8 +96,6 @@ type profile struct {
 	key      profileKey
 	conns    int // node connections
 	sessions int // clients that use it
-	// Whether the last handshake with these credentials was accepted.
-	proven bool
 }
 
 type profileKey struct {

@@ -28,6 +28,7 @@ type nodeConn struct {
 	refusal    []byte // the error line with which the node refused the handshake
 	before     outq   // commands queued until the handshake is through
 	skipped    uint8  // replies of the first request that were swallowed
+	heard      int64  // loop time of the last bytes from the node
 	born       int64  // loop time of the dial
 	stalled    []*session
 	halfReply  bool // bytes of the current reply have been consumed
@@ -46,7 +47,6 @@ func (c *nodeConn) dialed(nc net.Conn, err error) {
 	}
 	if err != nil {
 		c.l.stats.UpstreamConnectFailures++
-		c.node.backOff()
 		c.close(err)
 		return
 	}
@@ -88,7 +88,6 @@ func (c *nodeConn) greet() {
 // begin lets the queued commands go.
 func (c *nodeConn) begin() {
 	c.ready = true
-	c.profile.proven = true
 	// The handshake is answered, so nothing of it is left in the output.
 	c.out, c.before = c.before, outq{}
 	c.touch()
@@ -139,6 +138,9 @@ func (c *nodeConn) put(b []byte) {
 
 // consume takes replies from the front of data.
 func (c *nodeConn) consume(data []byte) (used, need int) {
+	c.heard = c.l.now
+	c.l.beginQuiet() // one order pass a client for all replies of this read
+	defer c.l.endQuiet()
 	for used < len(data) {
 		n, done, err := c.framer.Feed(data[used:])
 		if err != nil {
@@ -169,6 +171,13 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	if r == nil || !c.halfReply && len(piece) > 0 && piece[0] == '>' {
 		return c.takePush(piece, done, r)
 	}
+	if c.full(piece) {
+		return nil
+	}
+	// A reply before the command is on the wire is not its reply.
+	if r.end > c.sent && len(piece) > 0 {
+		return errEarlyReply
+	}
 	if !done {
 		c.halfReply = c.halfReply || len(piece) > 0
 		c.takePart(r, piece)
@@ -177,15 +186,6 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	c.halfReply = false
 	if c.skipped < r.skip {
 		return c.swallow(r, piece)
-	}
-	// A reply before the command is on the wire is not its reply.
-	if r.end > c.sent {
-		return errEarlyReply
-	}
-	if !c.served && bytes.HasPrefix(piece, tooManyClients) {
-		c.turnedAway = true
-		c.close(errNodeFull)
-		return nil
 	}
 	c.served = true
 	c.skipped = 0
@@ -207,6 +207,12 @@ func (c *nodeConn) takePart(r *request, piece []byte) {
 		return
 	}
 	c.l.keepReply(r, piece)
+	if s := r.root().sess; s != nil {
+		s.checkOutput()
+	}
+	if r.state == stateDone { // its client has just been cut off
+		return
+	}
 	if len(r.reply) >= streamFrom && r.parent == nil && r.fan == nil && r.sess.head == r && r.reply[0] != '-' {
 		r.sess.beginStream(r)
 	}
@@ -246,6 +252,9 @@ func (c *nodeConn) takeGreeting(piece []byte, done bool) error {
 		}
 		return nil
 	}
+	if c.full(c.greeted) {
+		return nil
+	}
 	if c.greeted[0] == '-' {
 		c.refusal = c.greeted
 		c.close(errNodeLocked)
@@ -262,6 +271,16 @@ func (c *nodeConn) takeGreeting(piece []byte, done bool) error {
 
 // tooManyClients is what a full server says to a new connection before it closes it, without reading anything.
 var tooManyClients = []byte("-ERR max number of clients reached")
+
+// full says that the node has closed the door before it read a command. The connection is gone then.
+func (c *nodeConn) full(piece []byte) bool {
+	if c.served || !bytes.HasPrefix(piece, tooManyClients) {
+		return false
+	}
+	c.turnedAway = true
+	c.close(errNodeFull)
+	return true
+}
 
 func (c *nodeConn) eof() { c.close(errClosedByPeer) }
 
@@ -280,7 +299,9 @@ func (c *nodeConn) lost(err error) {
 	l := c.l
 	c.node.remove(c)
 	c.before.reset(&l.pool)
-	if !c.ready && c.refusal == nil {
+	// A node that cannot be reached, breaks off the handshake or is full is left alone for a moment; one that we leave
+	// ourselves, or that refuses a password, is not.
+	if err != nil && err != errNodeGone && c.refusal == nil && (!c.ready || c.turnedAway) {
 		c.node.backOff()
 	}
 	if err != nil && !l.closing {
@@ -302,7 +323,7 @@ func (c *nodeConn) lost(err error) {
 		if c.refusal != nil {
 			l.refused(r, c.refusal)
 		} else {
-			l.orphaned(r, r.off < c.sent && !c.turnedAway)
+			l.orphaned(r, r.end <= c.sent && !c.turnedAway)
 		}
 		l.release(r)
 	}

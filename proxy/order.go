@@ -1,7 +1,5 @@
 package proxy
 
-import "slotproxy/router"
-
 // The order rule: commands of one client that touch one slot take effect in the order in which they were sent.
 //
 // In calm times it costs nothing: a slot has one owner, an owner has one FIFO in this loop, and the FIFO keeps order.
@@ -13,7 +11,7 @@ import "slotproxy/router"
 
 // mark is what an order pass has seen of one slot so far, among the requests before the one at hand.
 type mark struct {
-	pass       uint32
+	pass       uint64
 	unsent     bool // held or waiting
 	inTrouble  bool // undone, while the slot is in trouble
 	multi      bool // undone with several keys
@@ -44,20 +42,13 @@ func (s *session) calm(r *request) bool {
 	return v.trouble == nil && v.multi == 0 || !r.hasSlot
 }
 
-// pass is one walk over a client's queue, oldest first.
-type pass struct {
-	l        *loop
-	anything bool // an earlier request without a slot (for all nodes) has not been sent: nothing may overtake it
-	unsent   bool // an earlier request has not been sent: a request for all nodes may not overtake it
-}
-
 // advance sends every held request of the client that may go. It costs one walk over the queue, which the limit of
 // requests in flight bounds.
 func (s *session) advance() {
 	if s.unsent == 0 || s.advancing || s.closed {
 		return
 	}
-	if s.l.quiet {
+	if s.l.quiet > 0 {
 		if !s.postponed {
 			s.postponed = true
 			s.l.postponed = append(s.l.postponed, s)
@@ -66,59 +57,53 @@ func (s *session) advance() {
 	}
 	s.advancing = true
 	s.l.pass++
-	p := pass{l: s.l}
 	for r := s.head; r != nil; r = r.next {
 		if r.fan == nil {
-			p.visit(r)
+			s.l.visit(r)
 			continue
 		}
 		if r.state == stateDone {
 			continue
 		}
 		for _, part := range r.fan.parts {
-			p.visit(part)
+			s.l.visit(part)
 		}
 	}
 	s.advancing = false
 	s.deliver()
 }
 
-func (p *pass) visit(r *request) {
+// visit looks at one request of the walk and sends it if it is held and nothing before it stands in the way.
+func (l *loop) visit(r *request) {
 	if r.state == stateDone {
 		return
 	}
-	if !r.hasSlot {
-		p.visitKeyless(r)
+	if !r.hasSlot { // commands for any node have no order among themselves, those for all nodes are alone
+		if r.state == stateHeld {
+			l.send(r)
+		}
 		return
 	}
-	m := &p.l.marks[r.slot]
-	if m.pass != p.l.pass {
-		*m = mark{pass: p.l.pass}
+	m := &l.marks[r.slot]
+	if m.pass != l.pass {
+		*m = mark{pass: l.pass}
 	}
-	if r.state == stateHeld && !p.anything && !m.blocks(r) {
-		p.l.send(r)
+	if r.state == stateHeld && !m.blocks(r) {
+		l.send(r)
 	}
 	if r.state != stateDone {
-		m.add(r, p.l.slots[r.slot].trouble != nil)
-		p.unsent = p.unsent || unsentIn(r.state) > 0
-	}
-}
-
-func (p *pass) visitKeyless(r *request) {
-	everywhere := r.rule != nil && r.rule.Policy == router.AllPrimaries
-	if r.state == stateHeld && !p.anything && !(everywhere && p.unsent) {
-		p.l.send(r)
-	}
-	if everywhere && unsentIn(r.state) > 0 {
-		p.anything = true
+		m.add(r, l.slots[r.slot].trouble != nil)
 	}
 }
 
 // beginQuiet postpones every advance until endQuiet, while several requests change state together.
-func (l *loop) beginQuiet() { l.quiet = true }
+func (l *loop) beginQuiet() { l.quiet++ }
 
 func (l *loop) endQuiet() {
-	l.quiet = false
+	l.quiet--
+	if l.quiet > 0 {
+		return
+	}
 	for i := 0; i < len(l.postponed); i++ {
 		s := l.postponed[i]
 		s.postponed = false

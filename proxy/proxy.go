@@ -54,15 +54,15 @@ type Limits struct {
 	InFlight   int // commands of one client without a reply, before it is no longer read
 
 	OutLow        int // bytes of unread output at which a client is no longer read
-	OutHard       int // bytes of unread output above which a client that makes no progress is cut off
-	OutBeforeAuth int // the same for a client that has not authenticated, whatever its progress
+	OutHard       int // bytes of unread output above which a client is cut off; one reply may be larger
+	OutBeforeAuth int // the same for a client that has not authenticated
 	NodeQueue     int // bytes queued for a node at which its clients are no longer read
 	BufferBudget  int // bytes of all buffers; above, the client that holds most is cut off
 
 	Idle            time.Duration // 0: clients may be idle for ever
 	FirstCommand    time.Duration // for a first command that has begun
 	FrameStall      time.Duration // without a byte, in the middle of a command
-	WriteStall      time.Duration // without a byte taken, above OutHard
+	WriteStall      time.Duration // without a byte taken, above OutLow
 	RedirectBudget  time.Duration // for the redirects and retries of one command
 	UpstreamTimeout time.Duration // for a node's reply
 
@@ -214,7 +214,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.acceptors.Wait()
 	p.loopsDone.Wait()
 	p.streams.Wait()
-	p.dialers.Release()
+	// Dials end by their timeout; one that is stuck in name resolution is left behind.
+	_ = p.dialers.ReleaseTimeout(p.cfg.Node.ConnectTimeout)
 	return nil
 }
 
@@ -283,17 +284,21 @@ func (p *Proxy) ask(d time.Duration, f func(*loop)) bool {
 
 // Snapshot is the sum of all loops' counters.
 func (p *Proxy) Snapshot() *metrics.Counters {
-	sum := metrics.New(0)
+	sum, late := metrics.New(0), false
 	var mu sync.Mutex
 	p.ask(time.Second, func(l *loop) {
 		mu.Lock()
 		defer mu.Unlock()
+		if late {
+			return // the caller has the sum
+		}
 		l.stats.BufferBytes = int64(l.pool.used)
 		l.stats.HeldNow = l.heldNow()
 		l.stats.AddTo(sum)
 	})
 	mu.Lock()
 	defer mu.Unlock()
+	late = true
 	return sum
 }
 

@@ -23,11 +23,16 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 		l.keepReply(r, piece)
 		piece = r.reply
 	}
-	if piece[0] == '-' && l.steered(c, r, piece) {
-		l.dropReply(r)
+	if piece[0] != '-' {
+		l.finish(r, piece)
 		return
 	}
-	l.finish(r, piece)
+	// What follows may give r another reply or send it again, so nothing of this one may stay in it.
+	l.errorLine = append(l.errorLine[:0], piece...)
+	l.dropReply(r)
+	if !l.steered(c, r, l.errorLine) {
+		l.finish(r, l.errorLine)
+	}
 }
 
 // steered acts on an error that is meant for a cluster client. It reports false when the error is the client's own.
@@ -203,6 +208,14 @@ func (l *loop) send(r *request) {
 		l.spread(r)
 		return
 	}
+	if r.to != nil && l.away(r.to) {
+		if !r.hasSlot {
+			l.hint(router.Hint{Cause: router.Lost, Addr: r.to.addr})
+			l.tryLater(r, causeUnreachable)
+			return
+		}
+		r.to, r.asking = nil, false
+	}
 	n := r.to
 	if n == nil && r.hasSlot {
 		n = l.slots[r.slot].owner
@@ -225,6 +238,9 @@ func (l *loop) send(r *request) {
 		s.stallOn(c)
 	}
 }
+
+// away says that a node has left the cluster or failed, so that nothing may be sent to it.
+func (l *loop) away(n *node) bool { return n.info.Failed || l.nodes[n.addr] != n }
 
 // anyNode picks a primary for a command without keys: always the same one for a client while it lives, so that its
 // commands keep their order.

@@ -25,9 +25,10 @@ type request struct {
 	fan    *fanout  // the parts of this command
 	rule   *router.Rule
 
-	buf   []byte // the command as it goes on the wire; ours until the last reference is gone
-	reply []byte // reply bytes that had to be kept, from the pool
-	args  int    // number of arguments, for the error texts of part commands
+	buf    []byte // the command as it goes on the wire; ours until the last reference is gone
+	reply  []byte // reply bytes that had to be kept, from the pool
+	weight int    // of a command with parts: their number, for the client's window
+	args   int    // number of arguments, for the error texts of part commands
 
 	next *request  // behind this one in the client's queue
 	conn *nodeConn // where it is in flight
@@ -44,7 +45,7 @@ type request struct {
 	skip      uint8  // replies that come before its own and are swallowed: the +OK of ASKING
 	redirects uint16 // MOVED and ASK followed
 	hops      uint8  // attempts that were redirected or refused
-	part      uint16 // index among its parent's parts
+	part      uint32 // index among its parent's parts
 
 	slot      uint16
 	hasSlot   bool
@@ -182,7 +183,7 @@ type fanout struct {
 }
 
 // partRef says where the value for one key of the client's command is: which part, and which place in it.
-type partRef struct{ part, index uint16 }
+type partRef struct{ part, index uint32 }
 
 func (l *loop) newFanout() *fanout {
 	n := len(l.freeFanouts)

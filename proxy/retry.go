@@ -72,6 +72,8 @@ func (l *loop) wait(r *request, d int64, why waitCause) {
 
 // wakeDue sends what has waited long enough.
 func (l *loop) wakeDue() {
+	l.beginQuiet()
+	defer l.endQuiet()
 	for len(l.waiting) > 0 && l.waiting[0].wake <= l.now {
 		r := l.waiting.pop()
 		l.goAgain(r)
@@ -82,14 +84,25 @@ func (l *loop) wakeDue() {
 // order pass holds it.
 func (l *loop) goAgain(r *request) {
 	if r.state == stateWaiting {
-		r.enter(stateHeld)
-		if s := r.root().sess; s != nil {
-			s.advance()
-		} else {
-			l.abandon(r)
-		}
+		l.leaveWait(r)
 	}
 	l.release(r)
+}
+
+func (l *loop) leaveWait(r *request) {
+	s := r.root().sess
+	switch {
+	case s == nil:
+		l.abandon(r)
+	case !r.hasSlot && r.to != nil && l.away(r.to):
+		// A part for all primaries whose node has gone: the primaries are others now.
+		if !l.respread(r.parent) {
+			l.fail(r, causeUnreachable.giveUp(l, r))
+		}
+	default:
+		r.enter(stateHeld)
+		s.advance()
+	}
 }
 
 // wakeWaiting tries everything again at once: a new table may have the answer.
@@ -99,6 +112,8 @@ func (l *loop) wakeWaiting() {
 	}
 	again := l.waiting
 	l.waiting = nil
+	l.beginQuiet()
+	defer l.endQuiet()
 	for _, r := range again {
 		l.goAgain(r)
 	}

@@ -116,7 +116,12 @@ func (s *session) enqueue(r *request) {
 		s.tail.next = r
 	}
 	s.tail = r
-	s.queued++
+	s.weigh(1)
+}
+
+// weigh adds n commands or parts to what the client has under way.
+func (s *session) weigh(n int) {
+	s.queued += n
 	if s.queued >= s.window {
 		s.stop(stopInFlight)
 	}
@@ -139,8 +144,10 @@ func (l *loop) finish(r *request, reply []byte) {
 	if s.head == r && !s.advancing {
 		s.reply(reply)
 		s.deliver()
-	} else if r.reply == nil {
-		l.keepReply(r, reply)
+	} else {
+		if r.reply == nil {
+			l.keepReply(r, reply)
+		}
 		if !s.advancing {
 			s.checkOutput() // may end the session, which a walk over its queue could not bear
 		}
@@ -152,6 +159,10 @@ func (l *loop) finish(r *request, reply []byte) {
 
 // reply puts bytes into the output, which is at the first request of the queue, and takes that request out.
 func (s *session) reply(b []byte) {
+	if len(b) == 0 { // our own mistake; what follows would be taken for the reply to this
+		s.conn.close(errReplyCut)
+		return
+	}
 	s.write(b)
 	s.shift()
 	s.checkOutput()
@@ -165,7 +176,7 @@ func (s *session) shift() {
 		s.tail = nil
 	}
 	r.next = nil
-	s.queued--
+	s.queued -= max(1, r.weight)
 	s.l.dropReply(r)
 	r.sess = nil
 	s.l.release(r)
@@ -345,8 +356,10 @@ func (s *session) lost(err error) {
 	s.head, s.tail, s.queued, s.unsent = nil, nil, 0, 0
 	l.removeSession(s)
 	l.stats.SessionsClosed[s.reason]++
-	if s.profile != nil {
-		s.profile.sessions--
+	s.profile.sessions--
+	if s.login != nil {
+		s.login.profile.sessions--
+		s.login = nil
 	}
 	l.log.Debug("session closed", "session", s.id, "cause", s.reason.String(), "err", err)
 }

@@ -65,7 +65,11 @@ func (l *loop) sweepTrouble() {
 
 // believe lets a table that is new enough say that an open slot is closed.
 func (l *loop) believe(slot uint16, t *trouble) {
-	if !t.open || l.tableVersion() < t.trust {
+	if !t.open {
+		return
+	}
+	if l.tableVersion() < t.trust {
+		l.hint(router.Hint{Cause: router.Ask, Slot: slot, HasSlot: true})
 		return
 	}
 	_, t.open = l.table.Open[slot]
