@@ -125,7 +125,9 @@ func TestACommandDoesNotOvertakeARedirectedOne(t *testing.T) {
 	s.send("SET {t}a 1", "INCR {t}a")
 	s.owner.Wait(t, "SET ...", 1)
 	s.set.Give(s.slot, indexOf(s.set, s.next))
-	waitForOwner(t, s)
+	s.until("the loop knows the new owner", func(l *loop) bool {
+		return l.slots[s.slot].owner.addr == s.next.Addr()
+	})
 	s.send("GET {t}a")
 	close(hold)
 	s.want("+OK", ":2", "$1\r\n2")
@@ -143,22 +145,20 @@ func indexOf(set *testnode.Set, n *testnode.Node) int {
 	panic("not in the set")
 }
 
-// waitForOwner waits until the loop's own view shows the new owner.
-func waitForOwner(t *testing.T, s *scripted) {
-	t.Helper()
-	for range 500 {
-		var addr string
-		s.proxy.ask(time.Second, func(l *loop) {
-			if o := l.slots[s.slot].owner; o != nil {
-				addr = o.addr
-			}
-		})
-		if addr == s.next.Addr() {
+// until waits until the loop's own state satisfies a condition, at most ten seconds.
+func (s *scripted) until(what string, is func(*loop) bool) {
+	s.t.Helper()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for range 2000 {
+		met := false
+		s.proxy.ask(time.Second, func(l *loop) { met = is(l) })
+		if met {
 			return
 		}
-		<-time.After(10 * time.Millisecond)
+		<-poll.C
 	}
-	t.Fatal("the loop never learned of the new owner")
+	s.t.Fatalf("never: %s", what)
 }
 
 func TestALaterCommandWaitsForAMultiKeyWriteThatMayHaveToTryAgain(t *testing.T) {

@@ -37,7 +37,9 @@ func TestAFailedRedirectKeepsItsReplyUntilItsTurn(t *testing.T) {
 	s.owner.On("GET {t}b", testnode.Bulk("b"))
 	s.send("GET "+x, "GET {t}a", "GET {t}b")
 	s.owner.Wait(t, "GET {t}b", 1)
-	time.Sleep(100 * time.Millisecond)
+	s.until("the failed command has its reply", func(l *loop) bool {
+		return l.sessions[0].head.next.state == stateDone
+	})
 	close(hold)
 	s.want("$1\r\nx", "-CLUSTERDOWN", "$1\r\nb")
 }
@@ -51,8 +53,9 @@ func TestASpentBudgetKeepsItsReplyUntilItsTurn(t *testing.T) {
 	s.owner.On("GET {t}b", testnode.Bulk("b"))
 	s.send("GET "+x, "GET {t}a", "GET {t}b")
 	s.owner.Wait(t, "GET {t}b", 1)
-	time.Sleep(600 * time.Millisecond)
-	t.Log(len(s.owner.Seen("GET {t}a")))
+	s.until("the failed command has its reply", func(l *loop) bool {
+		return l.sessions[0].head.next.state == stateDone
+	})
 	close(hold)
 	s.want("$1\r\nx", "-LOADING", "$1\r\nb")
 }
@@ -73,16 +76,13 @@ func TestALostLoginLeavesNoProfile(t *testing.T) {
 	for i := range 5 {
 		c := connect(t, s.proxy.Addrs()[0].String())
 		c.send(fmt.Sprintf("AUTH u pass%d", i))
-		time.Sleep(50 * time.Millisecond)
+		s.until("the login is under way", func(l *loop) bool {
+			return l.profiles[profileKey{user: "u", password: fmt.Sprintf("pass%d", i), login: true, proto: 2}] != nil
+		})
 		_ = c.Conn.(*net.TCPConn).SetLinger(0)
 		c.Close()
 	}
-	time.Sleep(2500 * time.Millisecond)
-	s.proxy.ask(time.Second, func(l *loop) {
-		if n := len(l.profiles); n > 1 {
-			t.Errorf("%d profiles with %d sessions", n, len(l.sessions))
-		}
-	})
+	s.until("only the plain profile is left", func(l *loop) bool { return len(l.profiles) == 1 })
 }
 
 func TestAnOpenSlotBecomesCalmAgain(t *testing.T) {
@@ -92,12 +92,7 @@ func TestAnOpenSlotBecomesCalmAgain(t *testing.T) {
 	s.next.On("GET {t}a", testnode.Bulk("v"))
 	s.send("GET {t}a")
 	s.want("$1\r\nv")
-	time.Sleep(3500 * time.Millisecond)
-	s.proxy.ask(time.Second, func(l *loop) {
-		if tr := l.slots[s.slot].trouble; tr != nil {
-			t.Errorf("the slot is still in trouble: %+v, table version %d", *tr, l.tableVersion())
-		}
-	})
+	s.until("the slot is calm", func(l *loop) bool { return l.slots[s.slot].trouble == nil })
 }
 
 func TestFlushAllDoesNotOvertakeARedirectedSet(t *testing.T) {
@@ -130,7 +125,7 @@ func TestFlushAllKeepsItsPlaceInAllLanes(t *testing.T) {
 	s.owner.Every("SET ...", testnode.Raw("+OK\r\n"))
 	s.send("FLUSHALL", "SET "+tag+" 1")
 	s.owner.Wait(t, "FLUSHALL", 1)
-	time.Sleep(200 * time.Millisecond)
+	s.until("the SET waits behind the FLUSHALL", func(l *loop) bool { return l.sessions[0].stops&stopBarrier != 0 })
 	if n := len(s.owner.Seen("SET ...")); n != 0 {
 		t.Errorf("SET reached the node (conn %v) before FLUSHALL (conn %v) was answered", s.owner.Seen("SET ...")[0].Conn, s.owner.Seen("FLUSHALL")[0].Conn)
 	}
@@ -166,12 +161,7 @@ func TestRepliesBehindASlowOneAreBounded(t *testing.T) {
 		s.send(fmt.Sprintf("GET {t}%d", i))
 	}
 	s.owner.Wait(t, "GET ...", 20)
-	time.Sleep(500 * time.Millisecond)
-	s.proxy.ask(time.Second, func(l *loop) {
-		if len(l.sessions) > 0 {
-			t.Errorf("the client is connected and %d bytes of replies are held; OutHard is 256 KiB, the budget 1 MiB", l.sessions[0].held)
-		}
-	})
+	s.until("the client is cut off", func(l *loop) bool { return len(l.sessions) == 0 })
 }
 
 func TestAHungNodeDoesNotStopAClientForEver(t *testing.T) {
@@ -269,11 +259,9 @@ func TestAHalfClosedTLSClientIsAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scripted{}
-	set := testnode.NewSet(t, 3)
-	_ = s
+	set, hold := testnode.NewSet(t, 3), make(chan struct{})
 	for i := range 3 {
-		set.Node(i).Every("GET ...", testnode.Do(func() { time.Sleep(50 * time.Millisecond) }), testnode.Bulk("v"))
+		set.Node(i).Every("GET ...", testnode.Until(hold), testnode.Bulk("v"))
 	}
 	cc, _ := files.ClientConfig()
 	_, addr := serve(t, Config{Listeners: []Listener{{Network: "tcp", Address: "127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}}}, set.Addrs()...)
@@ -281,8 +269,13 @@ func TestAHalfClosedTLSClientIsAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.Write(resp.AppendCommandStrings(nil, "GET", "a"))
-	nc.CloseWrite()
+	if _, err := nc.Write(resp.AppendCommandStrings(nil, "GET", "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	close(hold)
 	got, err := readReply(bufio.NewReader(nc))
 	if err != nil {
 		t.Errorf("%q %v", got, err)
@@ -293,11 +286,8 @@ func TestAFailedDialCountsOnce(t *testing.T) {
 	s := script(t, Config{Loops: 1})
 	s.owner.Stop()
 	s.send("GET {t}a")
-	time.Sleep(20 * time.Millisecond)
-	s.proxy.ask(time.Second, func(l *loop) {
-		n := l.nodes[s.owner.Addr()]
-		t.Logf("fails %d retryAt in %v", n.fails, time.Duration(n.retryAt-l.now))
-	})
+	// The wait behind the first failure is 50 ms long, so it is still the first one that is seen.
+	s.until("the failed dial is noted once", func(l *loop) bool { return l.nodes[s.owner.Addr()].fails == 1 })
 }
 
 func TestManyKeysOfAnOpenSlotAreAskedOneByOne(t *testing.T) {
