@@ -104,8 +104,8 @@ func (s *session) request(rule *router.Rule, raw []byte) *request {
 	return r
 }
 
-// go1 sends r now if nothing of the client's stands before it, and leaves it to the order pass otherwise.
-func (s *session) go1(r *request) {
+// sendInOrder sends r now if nothing of the client's stands before it, and leaves it to the order pass otherwise.
+func (s *session) sendInOrder(r *request) {
 	if s.calm(r) {
 		s.l.send(r)
 		return
@@ -129,7 +129,7 @@ func (s *session) shard(rule *router.Rule, raw []byte) {
 	}
 	r := s.request(rule, raw)
 	r.slot, r.hasSlot, r.multi = d.Slot, true, d.Multi
-	s.go1(r)
+	s.sendInOrder(r)
 }
 
 // anywhere sends a command without keys to one node.
@@ -140,5 +140,5 @@ func (s *session) anywhere(rule *router.Rule, raw []byte) {
 	}
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
-	s.go1(r)
+	s.sendInOrder(r)
 }

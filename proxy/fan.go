@@ -88,25 +88,30 @@ func (l *loop) newPart(r *request) *request {
 
 // goParts sends the parts that may go; the order pass sends the rest.
 func (s *session) goParts(r *request) {
-	calm := s.unsent == 0
+	calm := true
 	for _, p := range r.fan.parts {
 		calm = calm && s.calm(p)
 	}
-	s.advancing = true // parts that fail at once must not finish the command before the others are sent
-	for _, p := range r.fan.parts {
-		if calm {
-			s.l.send(p)
-		} else {
-			p.enter(stateHeld)
-		}
-	}
-	s.advancing = false
 	if calm {
-		s.deliver()
+		s.sendParts(r)
 		return
+	}
+	for _, p := range r.fan.parts {
+		p.enter(stateHeld)
 	}
 	s.l.stats.HeldTotal++
 	s.advance()
+}
+
+// sendParts sends every part. Those that fail at once do not finish the command before the others are sent.
+func (s *session) sendParts(r *request) {
+	outer := s.advancing
+	s.advancing = true
+	for _, p := range r.fan.parts {
+		s.l.send(p)
+	}
+	s.advancing = outer
+	s.deliver()
 }
 
 // everywhere takes a command for every primary. It stands alone: it waits for the client's earlier commands, which may
@@ -120,7 +125,7 @@ func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
 	s.stop(stopBarrier)
-	s.go1(r)
+	s.sendInOrder(r)
 	return true
 }
 
@@ -148,7 +153,6 @@ func (l *loop) spread(r *request) {
 		l.tryLater(r, causeNoOwner)
 		return
 	}
-	s := r.sess
 	r.enter(stateSent)
 	r.fan = l.newFanout()
 	r.fan.merge = mergers[r.rule.Merge]
@@ -157,13 +161,7 @@ func (l *loop) spread(r *request) {
 		p.to = n
 		l.setBuf(p, r.buf)
 	}
-	outer := s.advancing
-	s.advancing = true // parts that fail at once must not finish the command before the others are sent
-	for _, p := range r.fan.parts {
-		l.send(p)
-	}
-	s.advancing = outer
-	s.deliver()
+	r.sess.sendParts(r)
 }
 
 // fixed sends a command to one node and corrects what a standalone server would say differently.

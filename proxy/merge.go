@@ -86,7 +86,7 @@ func mergeMGet(r *request, dst []byte) ([]byte, bool) {
 		if !ok || kind != '*' || count != p.args {
 			return dst, false
 		}
-		p.off = uint64(n) // the request is done: its position on the wire is free to serve as the cursor
+		p.cursor = n
 		size += len(p.reply)
 	}
 	if cap(dst) < size {
@@ -95,12 +95,12 @@ func mergeMGet(r *request, dst []byte) ([]byte, bool) {
 	dst = resp.AppendArray(dst, len(f.order))
 	for _, ref := range f.order {
 		p := f.parts[ref.part]
-		n, err := resp.Skip(p.reply[p.off:])
+		n, err := resp.Skip(p.reply[p.cursor:])
 		if err != nil || n == 0 {
 			return dst, false
 		}
-		dst = append(dst, p.reply[p.off:p.off+uint64(n)]...)
-		p.off += uint64(n)
+		dst = append(dst, p.reply[p.cursor:p.cursor+n]...)
+		p.cursor += n
 	}
 	return dst, true
 }

@@ -98,7 +98,6 @@ func (c *nodeConn) send(r *request) {
 	r.conn = c
 	r.skip = 0
 	r.sentAt = c.l.now
-	r.off = c.queued()
 	if r.asking && !faultNoAsking {
 		r.skip = 1
 		c.put(askingCommand)

@@ -34,7 +34,8 @@ type request struct {
 	conn *nodeConn // where it is in flight
 	to   *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
 
-	off, end uint64 // positions of its first byte and behind its last one in the output of conn
+	end      uint64 // position behind its last byte in the output of conn; before, the size that its buffer needs
+	cursor   int    // place in reply up to which a merge has taken it
 	start    int64  // loop time at which the client's command was complete
 	sentAt   int64  // loop time of the last sending
 	deadline int64  // loop time at which waiting ends

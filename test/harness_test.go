@@ -204,7 +204,7 @@ func launchProxy(t testing.TB, o proxyOptions) *proxy {
 	p.cmd = exec.Command(bin, append(args, o.Args...)...)
 	p.cmd.Env = append(os.Environ(), o.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := startTied(p.cmd); err != nil {
+	if err := testcluster.StartProcess(p.cmd); err != nil {
 		t.Fatalf("start %s: %v", bin, err)
 	}
 	go p.reap()

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"slotproxy/internal/testcluster"
 )
 
 // scripts are the JavaScript libraries: script, package in clients/package.json, protocol, the oldest Node that runs it.
@@ -71,7 +73,7 @@ func runScript(t *testing.T, e endpoint, folder, script, pkg, protocol string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := startTied(cmd); err != nil {
+	if err := testcluster.StartProcess(cmd); err != nil {
 		t.Fatal(err)
 	}
 	hung := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })

@@ -127,7 +127,7 @@ func (n *Node) run(ctx context.Context, args []string) error {
 	defer output.Close() // the server has its own copy
 	p := &process{cmd: exec.Command(n.cluster.programs.server, args...), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = n.Dir, output, output
-	if err := startProcess(p.cmd); err != nil {
+	if err := StartProcess(p.cmd); err != nil {
 		return fmt.Errorf("start %s: %w", n.cluster.programs.server, err)
 	}
 	go p.reap() // ends with the process; kill waits for it

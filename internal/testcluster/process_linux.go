@@ -15,7 +15,7 @@ var starter = sync.OnceValue(func() chan<- startRequest {
 	return requests
 })
 
-// startRequest goes from startProcess to serveStarts; the answer comes back through done.
+// startRequest goes from StartProcess to serveStarts; the answer comes back through done.
 type startRequest struct {
 	cmd  *exec.Cmd
 	done chan<- error
@@ -29,9 +29,9 @@ func serveStarts(requests <-chan startRequest) {
 	}
 }
 
-// startProcess starts a server that dies with this process, even by SIGKILL, and that Ctrl-C in the terminal does
+// StartProcess starts a server that dies with this process, even by SIGKILL, and that Ctrl-C in the terminal does
 // not reach before its owner stops it: it has a process group of its own.
-func startProcess(cmd *exec.Cmd) error {
+func StartProcess(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	done := make(chan error)
 	starter() <- startRequest{cmd: cmd, done: done}

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// startProcess starts a server in a process group of its own. Systems other than Linux have no signal for a parent's
+// StartProcess starts a server in a process group of its own. Systems other than Linux have no signal for a parent's
 // death: a server outlives this process when that is killed by SIGKILL.
-func startProcess(cmd *exec.Cmd) error {
+func StartProcess(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd.Start()
 }
