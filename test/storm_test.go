@@ -66,7 +66,7 @@ func TestStormFindsABuildThatIsWrongOnPurpose(t *testing.T) {
 	for _, c := range []struct {
 		tag           string
 		args, classes []string
-	}{{"fault_noorder", nil, nil}, {"fault_noasking", short, single}, {"", short, single}} {
+	}{{"fault_noorder", nil, served}, {"fault_noasking", short, single}, {"", short, single}} {
 		t.Run(cmp.Or(c.tag, "right"), func(t *testing.T) {
 			o := proxyOptions{Seeds: sharedCluster(t, testcluster.NeedNewest(t)).Addrs()[:1], Args: c.args}
 			if c.tag != "" {
