@@ -32,9 +32,6 @@ func TestStormPassesAgainstABareServer(t *testing.T) {
 	})
 }
 
-// served are the classes whose command families the proxy serves. It goes when that is all of them.
-var served = []string{"counter", "pair", "slot", "spread", "big", "list", "shared"}
-
 func TestStormSeesNoErrorAndNoDisorderWhileSlotsMove(t *testing.T) {
 	eachVersion(t, func(t *testing.T, v testcluster.Version) { stormWhile(t, v, newMover) })
 }
