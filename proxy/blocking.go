@@ -73,7 +73,7 @@ func blockOption(args [][]byte) int {
 func (l *loop) shorten(r *request) {
 	b := r.block
 	var p resp.Parser
-	if n, err := p.Next(r.buf, &l.limits.AfterAuth); err != nil || n == 0 || b.at <= 0 || b.until >= forever {
+	if n, err := p.Next(r.buf, &l.limits.AfterAuth); err != nil || n < len(r.buf) || b.at <= 0 || b.until >= forever {
 		return
 	}
 	left := time.Duration(max(b.until-l.now, int64(time.Millisecond)))

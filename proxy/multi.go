@@ -282,7 +282,12 @@ func (s *session) exec(rule *router.Rule) bool {
 	}
 	t.append(s.l, execCommand)
 	r := s.request(rule, nil)
-	r.take(t.buf)
+	if len(t.buf) > keepBuf {
+		r.take(t.buf)
+	} else {
+		s.l.setBuf(r, t.buf)
+		s.l.pool.put(t.buf)
+	}
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
 	r.write, r.once, r.script = t.write, t.once, t.script
 	r.pre = t.n + 1

@@ -234,7 +234,11 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	c.l.stats.InFlight--
 	c.l.uncount(r)
 	c.l.answered(c, r, piece)
+	sticky := r.sticky
 	c.l.release(r)
+	if sticky && !c.kept && !c.closed {
+		c.close(nil)
+	}
 	if c.leased && c.queue.n == 0 && !c.kept {
 		c.node.returned(c)
 	}
