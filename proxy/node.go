@@ -28,9 +28,10 @@ type node struct {
 	conns   []*nodeConn // one for each profile and lane in use
 	leases  []*nodeConn // of one client each, or of nobody for now, see lease.go
 	idle    []*nodeConn // of these, the ones that nobody has, longest first
-	line    []*request  // wait for a lease, longest first
-	retryAt int64       // loop time before which it is not dialed again
-	fails   uint8       // dials that failed in a row
+	ears    map[*profile]*ear
+	line    []*request // wait for a lease, longest first
+	retryAt int64      // loop time before which it is not dialed again
+	fails   uint8      // dials that failed in a row
 }
 
 // nodeAt finds or makes the node with this address.
@@ -124,6 +125,7 @@ type profile struct {
 	sessions int // clients that use it
 
 	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
+	owner  *session          // the only client that uses it; nil: any
 	cut    func()            // of a client's own profile: hears that one of its connections has broken
 	multi  bool              // the user may use transactions: a node has said so
 	lonely bool              // scripts of this user need connections of their own, see suspect.go
@@ -155,6 +157,10 @@ func (l *loop) dropProfile(p *profile) {
 		return
 	}
 	for _, n := range l.nodes {
+		if e := n.ears[p]; e != nil {
+			delete(n.ears, p)
+			e.conn.close(nil)
+		}
 		closeOf(p, &n.conns)
 		closeOf(p, &n.leases)
 	}

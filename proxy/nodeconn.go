@@ -97,7 +97,12 @@ func (c *nodeConn) greet() {
 		c.greeting++
 	}
 	if k.tracking != "" {
-		hello = append(hello, k.tracking...)
+		tracking, ready := c.withEar(k.tracking)
+		if !ready {
+			c.greeting = 0
+			return // greeted later, or closed as one that says nothing
+		}
+		hello = append(hello, tracking...)
 		c.greeting += uint8(k.trackings)
 	}
 	if c.leased {

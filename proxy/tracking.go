@@ -42,8 +42,6 @@ func clientTracking(s *session, args [][]byte) {
 	case t == nil:
 		s.endTracking()
 		s.sayOK()
-	case t.redirect != 0 && s.profile.key.proto < 3:
-		s.ownError(errTextTrackingRESP2)
 	case s.tracking == nil && s.l.trackers >= maxTracking:
 		s.ownError(errTextTooManyTracking)
 	case t.redirect > s.l.p.lastClient.Load():
@@ -98,6 +96,9 @@ func parseTracking(args [][]byte) (t *tracking, text string) {
 
 // beginTracking gives the client node connections of its own, on which a node has agreed to its options.
 func (s *session) beginTracking(t *tracking) {
+	if t.redirect != 0 && s.profile.key.proto < 3 {
+		t.command = redirected(t.command)
+	}
 	if old := s.tracking; old != nil {
 		t.command = append(append([]byte(nil), old.command...), t.command...)
 		t.commands += old.commands
@@ -113,6 +114,7 @@ func (s *session) beginTracking(t *tracking) {
 		s.reachAll()
 		return okReply
 	}
+	s.l.profileFor(k).owner = s
 	s.tryProfile(k, pingCommand, login{reply: reply})
 	if !t.bcast || s.login == nil {
 		return
@@ -133,6 +135,15 @@ func (s *session) beginTracking(t *tracking) {
 		s.goParts(r)
 		return true
 	}
+}
+
+// redirected adds REDIRECT to a CLIENT TRACKING, with a token where the name belongs.
+func redirected(command []byte) []byte {
+	var p resp.Parser
+	if n, err := p.Next(command, &resp.AfterAuth); err != nil || n == 0 {
+		return command // cannot happen: it is our own
+	}
+	return resp.AppendCommand(nil, append(p.Args, []byte("REDIRECT"), redirectToken)...)
 }
 
 // endTracking returns the client to shared connections.
