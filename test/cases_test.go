@@ -1,0 +1,473 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"slotproxy/internal/testcluster"
+	"slotproxy/test/wire"
+)
+
+// The cases lie in testdata/commands, one file a family, to be read like a session at a terminal:
+//
+//	# a remark
+//	[name]                      a case: an empty keyspace and new connections
+//	[name] valkey-9.1 RESP2     a case for these versions and this protocol only
+//	SET {t}k "a b"              connection a sends and reads the reply; "..." is a Go string
+//	b: GET {t}k                 connection b does
+//	b> BLPOP {t}l 0             b sends and does not wait
+//	b< what                     b reads one more reply or push; the words choose an entry of the normal list
+//	b!                          the other side has closed b
+//	x = DUMP {t}k               keeps the text of the reply; $x is it in a later line
+//	CLIENT KILL ID $b.id        b's client id; $b.addr is its address
+//	~ blocked 1                 wait until so many clients are blocked in the nodes
+//	~ quiet                     wait until no node saves or rewrites
+//	~ busy                      wait until a node is busy with a script
+//	~ nodes CONFIG SET a b      said to every node itself, not through the proxy
+//	~ refused SHUTDOWN          said to the proxy only, which must refuse it
+//	~ leave b                   b is not asked at the end whether its replies are still in step
+type testCase struct {
+	name  string   // file/name
+	only  []string // versions and protocols
+	steps []step
+	text  string // all lines, to see which variables are used
+}
+
+// step is one line of a case.
+type step struct {
+	line string // as it stands in the file
+	conn string
+	kind byte // ':' command, '>' command without waiting, '<' one more reply, '!' closed, '~' directive
+	args []string
+	keep string // the variable that the reply goes to
+}
+
+var (
+	headPattern = regexp.MustCompile(`^\[([a-z0-9-]+)\](?: (.+))?$`)
+	connPattern = regexp.MustCompile(`^([a-z])([:><!])(?: (.*))?$`)
+	keepPattern = regexp.MustCompile(`^([a-z]+) = (.*)$`)
+)
+
+const caseFolder = "testdata/commands"
+
+// readCases returns all cases in the order of their files' names.
+func readCases(t *testing.T) []*testCase {
+	t.Helper()
+	files, err := filepath.Glob(caseFolder + "/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases in %s: %v", caseFolder, err)
+	}
+	var all []*testCase
+	seen := map[string]bool{}
+	for _, file := range files {
+		family := strings.TrimSuffix(filepath.Base(file), ".txt")
+		for _, c := range parseCases(t, family, string(read(t, file))) {
+			if seen[c.name] {
+				t.Fatalf("two cases have the name %s", c.name)
+			}
+			seen[c.name] = true
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func parseCases(t *testing.T, family, text string) []*testCase {
+	t.Helper()
+	var cases []*testCase
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if m := headPattern.FindStringSubmatch(line); m != nil {
+			cases = append(cases, &testCase{name: family + "/" + m[1], only: strings.Fields(m[2])})
+			continue
+		}
+		if len(cases) == 0 {
+			t.Fatalf("%s: %q stands before the first case", family, line)
+		}
+		c := cases[len(cases)-1]
+		c.steps = append(c.steps, parseStep(t, line))
+		c.text += line + "\n"
+	}
+	return cases
+}
+
+func parseStep(t *testing.T, line string) step {
+	t.Helper()
+	s := step{line: line, conn: "a", kind: ':'}
+	rest := line
+	if m := connPattern.FindStringSubmatch(rest); m != nil {
+		s.conn, s.kind, rest = m[1], m[2][0], m[3]
+	} else if directive, ok := strings.CutPrefix(rest, "~ "); ok {
+		s.kind, rest = '~', directive
+	} else if m := keepPattern.FindStringSubmatch(rest); m != nil {
+		s.keep, rest = m[1], m[2]
+	}
+	s.args = splitLine(t, rest)
+	if len(s.args) == 0 && s.kind != '<' && s.kind != '!' {
+		t.Fatalf("%q says nothing", line)
+	}
+	return s
+}
+
+// splitLine splits at spaces outside of quotes.
+func splitLine(t *testing.T, line string) []string {
+	t.Helper()
+	var out []string
+	for rest := line; rest != ""; rest = strings.TrimLeft(rest, " ") {
+		if rest[0] == '"' {
+			quoted, err := strconv.QuotedPrefix(rest)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			s, _ := strconv.Unquote(quoted) // QuotedPrefix has checked it
+			out, rest = append(out, s), rest[len(quoted):]
+			continue
+		}
+		word, _, _ := strings.Cut(rest, " ")
+		out, rest = append(out, word), rest[len(word):]
+	}
+	return out
+}
+
+// fits tells whether the case is one for this version and protocol.
+func (c *testCase) fits(v testcluster.Version, protocol string) bool {
+	versions, protocols := 0, 0
+	for _, word := range c.only {
+		if strings.HasPrefix(word, "RESP") {
+			protocols++
+		} else {
+			versions++
+		}
+	}
+	return (versions == 0 || slices.Contains(c.only, string(v))) &&
+		(protocols == 0 || slices.Contains(c.only, "RESP"+protocol))
+}
+
+// target is a place to play cases at.
+type target struct {
+	addr  string
+	nodes []*wire.Conn // one to each server behind it, past the proxy
+	proxy bool
+}
+
+func newTarget(t *testing.T, addr string, nodes []string, proxy bool) *target {
+	t.Helper()
+	g := &target{addr: addr, proxy: proxy}
+	for _, node := range nodes {
+		g.nodes = append(g.nodes, dialAddr(t, node))
+	}
+	t.Cleanup(func() { g.clean(t) })
+	return g
+}
+
+// cleaning undoes at every node what a case may have changed. An error of one of them is no matter: older versions do not
+// know all of it.
+var cleaning = [][]string{
+	{"FLUSHALL"}, {"FUNCTION", "FLUSH"}, {"SCRIPT", "FLUSH"}, {"ACL", "DELUSER", "alice", "bob"}, {"ACL", "LOG", "RESET"},
+	{"ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all"},
+	{"CLIENT", "UNPAUSE"},
+	{"CONFIG", "SET", "slowlog-log-slower-than", "10000", "latency-monitor-threshold", "0", "busy-reply-threshold", "5000",
+		"notify-keyspace-events", "", "maxmemory-policy", "noeviction", "tracking-table-max-keys", "1000000"},
+	{"CONFIG", "SET", "commandlog-request-larger-than", "1048576", "commandlog-reply-larger-than", "1048576"},
+	{"SLOWLOG", "RESET"}, {"LATENCY", "RESET"},
+}
+
+func (g *target) clean(t *testing.T) {
+	t.Helper()
+	for _, n := range g.nodes {
+		for _, args := range cleaning {
+			n.Append(args...)
+		}
+		if err := n.Flush(); err != nil {
+			t.Fatalf("clean: %v", err)
+		}
+	}
+	for _, n := range g.nodes {
+		for _, args := range cleaning {
+			if _, err := n.Read(); err != nil {
+				t.Fatalf("clean with %v: %v", args, err)
+			}
+		}
+	}
+}
+
+// sum adds a field of INFO over the nodes.
+func (g *target) sum(t *testing.T, section, field string) int {
+	t.Helper()
+	total := 0
+	for _, n := range g.nodes {
+		_, rest, ok := strings.Cut(do(t, n, "INFO", section).Text, "\n"+field+":")
+		number, _, _ := strings.Cut(rest, "\r\n")
+		count, err := strconv.Atoi(number)
+		if !ok || err != nil {
+			t.Fatalf("INFO %s has no number %s", section, field)
+		}
+		total += count
+	}
+	return total
+}
+
+// caseTimeout is how long a reply may take. All of them come at once or, for those that block, in a tenth of a second; the
+// rest is for a busy machine.
+const caseTimeout = 4 * time.Second
+
+// player plays one case at one target.
+type player struct {
+	t        *testing.T
+	g        *target
+	protocol string
+	c        *testCase
+	conns    map[string]*wire.Conn
+	order    []string              // of conns, as they were opened
+	unread   map[string][][]string // by connection: commands that were sent and whose replies were not read yet
+	left     map[string]bool       // connections that are not asked at the end
+	vars     map[string]string
+	refused  []string // what should have been refused and was not
+	replies  []reply
+}
+
+// reply is what one step brought: exact bytes, or what happened instead in angle brackets.
+type reply struct {
+	line string
+	args []string // the command that it answers; nil for a push
+	what string   // what the normal list knows it by: the words of a "b< what", else the command
+	raw  string
+}
+
+// play runs the case and returns the replies, as many as the case asks for or fewer when the connection failed. check, if
+// not nil, sees each reply at once; once it has said false nothing is waited for that may never come.
+func (g *target) play(t *testing.T, c *testCase, protocol string, check func(i int, r reply) bool) *player {
+	t.Helper()
+	g.clean(t)
+	p := &player{t: t, g: g, protocol: protocol, c: c, conns: map[string]*wire.Conn{}, unread: map[string][][]string{},
+		left: map[string]bool{}, vars: map[string]string{}}
+	defer p.close()
+	good := true
+	for _, s := range slices.Concat(c.steps, []step{{kind: '.'}}) {
+		steps := []step{s}
+		if s.kind == '.' {
+			steps = p.ending()
+		}
+		for _, s := range steps {
+			if !good && s.line != "" && !strings.HasPrefix(s.line, "~ leave") && (s.kind == '<' || s.kind == '!' || s.kind == '~' || len(p.unread[s.conn]) > 0) {
+				continue
+			}
+			before := len(p.replies)
+			err := p.step(s)
+			if len(p.replies) > before && check != nil {
+				good = check(before, p.replies[before]) && good
+			}
+			if err != nil {
+				return p
+			}
+		}
+	}
+	return p
+}
+
+// ending asks every connection that is in step for a last word: a reply too many shows here.
+func (p *player) ending() []step {
+	var steps []step
+	for _, name := range p.order {
+		if !p.left[name] && len(p.unread[name]) == 0 {
+			steps = append(steps, step{line: name + ": ECHO end", conn: name, kind: ':', args: []string{"ECHO", "end"}})
+		}
+	}
+	return steps
+}
+
+func (p *player) close() {
+	for _, c := range p.conns {
+		_ = c.Close() // the test may have made the other side close it
+	}
+	// What these connections blocked is released by now or soon; the next case must not see it.
+	if strings.Contains(p.c.text, "~ blocked") {
+		eventually(p.t, caseTimeout, func() error {
+			if n := p.g.sum(p.t, "clients", "blocked_clients"); n > 0 {
+				return fmt.Errorf("%s leaves %d clients blocked in the nodes", p.c.name, n)
+			}
+			return nil
+		})
+	}
+}
+
+func (p *player) conn(name string) *wire.Conn {
+	p.t.Helper()
+	if c := p.conns[name]; c != nil {
+		return c
+	}
+	c, err := wire.Dial("tcp", p.g.addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c.Timeout = caseTimeout
+	p.conns[name] = c
+	p.order = append(p.order, name)
+	if p.protocol == "3" {
+		wantPrefix(p.t, c, "%", "HELLO", "3")
+	}
+	if strings.Contains(p.c.text, "$"+name+".id") {
+		p.vars[name+".id"] = strconv.FormatInt(do(p.t, c, "CLIENT", "ID").Int, 10)
+	}
+	p.vars[name+".addr"] = c.LocalAddr().String()
+	return c
+}
+
+// step plays one line. After an error the case cannot go on; the error is in the last reply.
+func (p *player) step(s step) error {
+	if s.kind == '~' {
+		return p.directive(s)
+	}
+	c := p.conn(s.conn)
+	switch s.kind {
+	case '<':
+		return p.take(s, c)
+	case '!':
+		_, err := c.ReadRaw()
+		if errors.Is(err, os.ErrDeadlineExceeded) || err == nil {
+			p.note(s, "<still open>")
+			return io.ErrNoProgress
+		}
+		p.left[s.conn] = true
+		p.note(s, "<closed>")
+		return nil
+	}
+	args := p.filled(s.args)
+	c.Append(args...)
+	p.unread[s.conn] = append(p.unread[s.conn], s.args)
+	if err := c.Flush(); err != nil {
+		p.note(s, fmt.Sprintf("<%v>", err))
+		return err
+	}
+	if s.kind == '>' {
+		return nil
+	}
+	return p.take(s, c)
+}
+
+// take reads one reply, which answers the latest command of the connection unless it is a push beside it.
+func (p *player) take(s step, c *wire.Conn) error {
+	raw, err := c.ReadRaw()
+	if err != nil {
+		p.note(s, fmt.Sprintf("<%v>", readFailure(err)))
+		return err
+	}
+	r := reply{line: s.line, raw: string(raw)}
+	if waiting := p.unread[s.conn]; len(waiting) > 0 && (raw[0] != '>' || s.kind == ':') {
+		last := len(waiting) - 1
+		r.args = waiting[last]
+		p.unread[s.conn] = waiting[:last]
+	}
+	if r.what = strings.Join(r.args, " "); s.kind == '<' && len(s.args) > 0 {
+		r.what = strings.Join(s.args, " ")
+	}
+	p.replies = append(p.replies, r)
+	if s.keep != "" {
+		v, err := wire.Parse(r.raw)
+		if err != nil {
+			return err
+		}
+		p.vars[s.keep] = v.Text
+	}
+	return nil
+}
+
+// readFailure words an error without addresses, so that two of them compare.
+func readFailure(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "no reply"
+	case errors.Is(err, wire.ErrFraming):
+		return err.Error()
+	}
+	return "closed"
+}
+
+func (p *player) note(s step, what string) {
+	p.replies = append(p.replies, reply{line: s.line, raw: what})
+}
+
+// filled puts values in the place of variables.
+func (p *player) filled(args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if name, ok := strings.CutPrefix(a, "$"); ok && name != "" { // "$" is the last id of a stream
+			value, known := p.vars[name]
+			if !known {
+				p.t.Fatalf("%s: %s has no value; known are %v", p.c.name, a, slices.Sorted(maps.Keys(p.vars)))
+			}
+			out[i] = value
+		}
+	}
+	return out
+}
+
+func (p *player) directive(s step) error {
+	p.t.Helper()
+	switch s.args[0] {
+	case "blocked":
+		want, err := strconv.Atoi(s.args[1])
+		if err != nil {
+			p.t.Fatalf("%s: %v", s.line, err)
+		}
+		return p.until(s, func() bool { return p.g.sum(p.t, "clients", "blocked_clients") == want })
+	case "quiet":
+		return p.until(s, func() bool {
+			return p.g.sum(p.t, "persistence", "rdb_bgsave_in_progress")+p.g.sum(p.t, "persistence", "aof_rewrite_in_progress")+
+				p.g.sum(p.t, "persistence", "aof_rewrite_scheduled") == 0
+		})
+	case "busy":
+		return p.until(s, func() bool {
+			return slices.ContainsFunc(p.g.nodes, func(n *wire.Conn) bool {
+				return strings.HasPrefix(do(p.t, n, "PING").Text, "BUSY")
+			})
+		})
+	case "nodes":
+		for _, n := range p.g.nodes {
+			if v := do(p.t, n, p.filled(s.args[1:])...); v.IsError() {
+				p.t.Fatalf("%s: a node says %s", s.line, v)
+			}
+		}
+	case "refused":
+		if p.g.proxy {
+			if got, want := do(p.t, p.conn("a"), s.args[1:]...).Text, refusal(s.args[1:]); got != want {
+				p.refused = append(p.refused, fmt.Sprintf("%s\n  got  %s\n  want %s", s.line, got, want))
+			}
+		}
+	case "leave":
+		p.left[s.args[1]] = true
+	default:
+		p.t.Fatalf("%s is no directive", s.line)
+	}
+	return nil
+}
+
+// until waits for something in the nodes; that it never came is a reply like another. It never comes when a command that was
+// to wait has a reply already.
+func (p *player) until(s step, there func() bool) error {
+	for start := time.Now(); !there(); {
+		answered := false
+		for name, waiting := range p.unread {
+			answered = answered || len(waiting) > 0 && p.conns[name].Readable(time.Millisecond)
+		}
+		if answered && !there() || time.Since(start) > caseTimeout {
+			p.note(s, "<never>")
+			return io.ErrNoProgress
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"slotproxy/internal/testcluster"
+	"slotproxy/router"
+)
+
+// Every case, at a bare server and through the proxy, in both protocols: equal replies, byte for byte, apart from what
+// normal_test.go lists.
+func TestEveryCommandAnswersAsABareServerByteForByte(t *testing.T) {
+	cases := readCases(t)
+	expected := readExpected(t, cases)
+	rounds := 0
+	eachVersion(t, func(t *testing.T, v testcluster.Version) {
+		cluster, server := sharedCluster(t, v), sharedServer(t, v)
+		p := startProxy(t, cluster.Addrs()[:1])
+		bare := newTarget(t, server.Addr, []string{server.Addr}, false)
+		proxied := newTarget(t, p.addr, cluster.Addrs(), true)
+		for _, protocol := range []string{"2", "3"} {
+			t.Run("RESP"+protocol, func(t *testing.T) {
+				rounds++
+				for _, c := range cases {
+					if c.fits(v, protocol) {
+						t.Run(c.name, func(t *testing.T) { expected.judge(t, c, v, compare(t, c, protocol, bare, proxied, v)) })
+					}
+				}
+			})
+		}
+	})
+	if rounds == 2*len(testcluster.Need(t)) {
+		expected.finish(t)
+	}
+}
+
+// The table itself must be right: two bare servers of one version give the same replies.
+func TestTheCommandTableIsRepeatable(t *testing.T) {
+	cases := readCases(t)
+	eachVersion(t, func(t *testing.T, v testcluster.Version) {
+		server, other := sharedServer(t, v), testcluster.StandaloneForTest(t, testcluster.Options{Version: v})
+		bare := newTarget(t, server.Addr, []string{server.Addr}, false)
+		again := newTarget(t, other.Addr, []string{other.Addr}, false)
+		for _, protocol := range []string{"2", "3"} {
+			t.Run("RESP"+protocol, func(t *testing.T) {
+				for _, c := range cases {
+					if c.fits(v, protocol) {
+						for _, d := range compare(t, c, protocol, bare, again, v) {
+							t.Errorf("%s: %s", c.name, d)
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
+// compare plays a case at both and returns the differences.
+func compare(t *testing.T, c *testCase, protocol string, server, other *target, v testcluster.Version) []string {
+	t.Helper()
+	wanted := server.play(t, c, protocol, nil).replies
+	var differences []string
+	played := other.play(t, c, protocol, func(i int, r reply) bool {
+		d := difference(r, wanted, i, other.proxy, v)
+		if d != "" {
+			differences = append(differences, d)
+		}
+		return d == ""
+	})
+	differences = append(differences, played.refused...)
+	if len(differences) == 0 && len(played.replies) < len(wanted) {
+		differences = append(differences, "no replies from "+wanted[len(played.replies)].line+" on")
+	}
+	return differences
+}
+
+// difference words how the i-th reply is not what it should be; empty when it is.
+func difference(r reply, wanted []reply, i int, proxied bool, v testcluster.Version) string {
+	// After a difference lines are left out, so that the i-th here need not be the i-th there.
+	for i < len(wanted) && wanted[i].line != r.line {
+		i++
+	}
+	if i >= len(wanted) {
+		return r.line + "\n  got  " + brief(r.raw) + "\n  want nothing"
+	}
+	got, want := normalise(r), normalise(wanted[i])
+	if proxied {
+		got, want = exempt(r, got, want, v)
+	}
+	if got == want {
+		return ""
+	}
+	at := firstDifference(got, want)
+	return r.line + "\n  got  " + brief(got[at:]) + "\n  want " + brief(want[at:])
+}
+
+// firstDifference is where two texts part, or a little before.
+func firstDifference(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	if n < 100 { // a reader knows it from its beginning
+		return 0
+	}
+	return n - 40
+}
+
+// seen is what the cases made a bare server answer to a command.
+type seen struct{ ok, failed bool }
+
+func TestEveryCommandOfEveryVersionIsClassifiedAndHasItsCases(t *testing.T) {
+	cases := readCases(t)
+	eachVersion(t, func(t *testing.T, v testcluster.Version) {
+		server := sharedServer(t, v)
+		known := serverCommands(t, server)
+		bare := newTarget(t, server.Addr, []string{server.Addr}, false)
+		for _, c := range cases {
+			if c.fits(v, "2") {
+				for _, r := range bare.play(t, c, "2", nil).replies {
+					if s := known[commandName(r.args, known)]; s != nil && r.raw != "+QUEUED\r\n" {
+						s.failed = s.failed || r.raw[0] == '-'
+						s.ok = s.ok || r.raw[0] != '-'
+					}
+				}
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(known)) {
+			if rule := ruleOf(strings.Split(name, "|")); rule == nil || rule.Name != name || rule.Policy == 0 {
+				t.Errorf("%s is not classified: router/policy.go", name)
+			}
+			if s := known[name]; !s.ok && neverSucceeds(name) == "" {
+				t.Errorf("%s: no case in which it succeeds: %s", name, caseFolder)
+			} else if !s.failed && neverFails[name] == "" {
+				t.Errorf("%s: no case in which it is an error: %s", name, caseFolder)
+			}
+		}
+	})
+}
+
+// serverCommands are the commands and sub-commands that COMMAND lists, none seen yet.
+func serverCommands(t *testing.T, server *testcluster.Node) map[string]*seen {
+	t.Helper()
+	known := map[string]*seen{}
+	for _, e := range do(t, dialAddr(t, server.Addr), "COMMAND").Elems {
+		known[e.Elems[0].Text] = &seen{}
+		for _, sub := range e.Elems[9].Elems {
+			known[sub.Elems[0].Text] = &seen{}
+		}
+	}
+	if len(known) < 300 {
+		t.Fatalf("COMMAND lists only %d commands", len(known))
+	}
+	return known
+}
+
+// commandName is the name in COMMAND's spelling of what args call.
+func commandName(args []string, known map[string]*seen) string {
+	if len(args) == 0 {
+		return ""
+	}
+	name := strings.ToLower(args[0])
+	if len(args) > 1 && known[name+"|"+strings.ToLower(args[1])] != nil {
+		return name + "|" + strings.ToLower(args[1])
+	}
+	return name
+}
+
+func ruleOf(args []string) *router.Rule {
+	words := make([][]byte, len(args))
+	for i, a := range args {
+		words[i] = []byte(a)
+	}
+	return router.Builtin().Lookup(words)
+}
+
+// refusal is what the proxy says to a command that the policy table refuses; empty for another.
+func refusal(args []string) string {
+	rule := ruleOf(args)
+	if rule == nil || rule.Policy != router.Refused {
+		return ""
+	}
+	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.ReplaceAll(rule.Name, "|", " ")) + " " + rule.Why
+}
