@@ -161,22 +161,28 @@ type target struct {
 	addr  string
 	nodes []*wire.Conn // one to each server behind it, past the proxy
 	proxy bool
+	code  bool // scripts or functions may be loaded
 }
 
+// newTarget makes the nodes look at their timers more often than ten times a second: cases wait for time-outs and for saves.
 func newTarget(t *testing.T, addr string, nodes []string, proxy bool) *target {
 	t.Helper()
-	g := &target{addr: addr, proxy: proxy}
+	g := &target{addr: addr, proxy: proxy, code: true}
 	for _, node := range nodes {
 		g.nodes = append(g.nodes, dialAddr(t, node))
 	}
-	t.Cleanup(func() { g.clean(t) })
+	g.everyNode(t, "CONFIG", "SET", "hz", "500")
+	t.Cleanup(func() {
+		g.clean(t)
+		g.everyNode(t, "CONFIG", "SET", "hz", "10")
+	})
 	return g
 }
 
 // cleaning undoes at every node what a case may have changed. An error of one of them is no matter: older versions do not
 // know all of it.
 var cleaning = [][]string{
-	{"FLUSHALL"}, {"FUNCTION", "FLUSH"}, {"SCRIPT", "FLUSH"}, {"ACL", "DELUSER", "alice", "bob"}, {"ACL", "LOG", "RESET"},
+	{"FLUSHALL"}, {"ACL", "DELUSER", "alice", "bob"}, {"ACL", "LOG", "RESET"},
 	{"ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all"},
 	{"CLIENT", "UNPAUSE"},
 	{"CONFIG", "SET", "slowlog-log-slower-than", "10000", "latency-monitor-threshold", "0", "busy-reply-threshold", "5000",
@@ -185,10 +191,20 @@ var cleaning = [][]string{
 	{"SLOWLOG", "RESET"}, {"LATENCY", "RESET"},
 }
 
+// uncoding is apart, since a server takes milliseconds for a new interpreter.
+var uncoding = [][]string{{"FUNCTION", "FLUSH"}, {"SCRIPT", "FLUSH"}}
+
+var codePattern = regexp.MustCompile(`EVAL|FUNCTION|SCRIPT`)
+
 func (g *target) clean(t *testing.T) {
 	t.Helper()
+	all := cleaning
+	if g.code {
+		all = slices.Concat(cleaning, uncoding)
+		g.code = false
+	}
 	for _, n := range g.nodes {
-		for _, args := range cleaning {
+		for _, args := range all {
 			n.Append(args...)
 		}
 		if err := n.Flush(); err != nil {
@@ -196,10 +212,20 @@ func (g *target) clean(t *testing.T) {
 		}
 	}
 	for _, n := range g.nodes {
-		for _, args := range cleaning {
+		for _, args := range all {
 			if _, err := n.Read(); err != nil {
 				t.Fatalf("clean with %v: %v", args, err)
 			}
+		}
+	}
+}
+
+// everyNode says something to every node, which must agree.
+func (g *target) everyNode(t *testing.T, args ...string) {
+	t.Helper()
+	for _, n := range g.nodes {
+		if v := do(t, n, args...); v.IsError() {
+			t.Fatalf("%s: a node says %s", strings.Join(args, " "), v)
 		}
 	}
 }
@@ -223,6 +249,9 @@ func (g *target) sum(t *testing.T, section, field string) int {
 // caseTimeout is how long a reply may take. All of them come at once or, for those that block, in a tenth of a second; the
 // rest is for a busy machine.
 const caseTimeout = 4 * time.Second
+
+// closeTimeout is the same for the end of a connection, which is waited for by cases that are expected to fail, too.
+const closeTimeout = time.Second
 
 // player plays one case at one target.
 type player struct {
@@ -252,6 +281,7 @@ type reply struct {
 func (g *target) play(t *testing.T, c *testCase, protocol string, check func(i int, r reply) bool) *player {
 	t.Helper()
 	g.clean(t)
+	g.code = codePattern.MatchString(c.text)
 	p := &player{t: t, g: g, protocol: protocol, c: c, conns: map[string]*wire.Conn{}, unread: map[string][][]string{},
 		left: map[string]bool{}, vars: map[string]string{}}
 	defer p.close()
@@ -336,6 +366,7 @@ func (p *player) step(s step) error {
 	case '<':
 		return p.take(s, c)
 	case '!':
+		c.Timeout = closeTimeout
 		_, err := c.ReadRaw()
 		if errors.Is(err, os.ErrDeadlineExceeded) || err == nil {
 			p.note(s, "<still open>")
@@ -436,14 +467,10 @@ func (p *player) directive(s step) error {
 			})
 		})
 	case "nodes":
-		for _, n := range p.g.nodes {
-			if v := do(p.t, n, p.filled(s.args[1:])...); v.IsError() {
-				p.t.Fatalf("%s: a node says %s", s.line, v)
-			}
-		}
+		p.g.everyNode(p.t, p.filled(s.args[1:])...)
 	case "refused":
-		if p.g.proxy {
-			if got, want := do(p.t, p.conn("a"), s.args[1:]...).Text, refusal(s.args[1:]); got != want {
+		if c := p.conn("a"); p.g.proxy {
+			if got, want := do(p.t, c, s.args[1:]...).Text, refusal(s.args[1:]); got != want {
 				p.refused = append(p.refused, fmt.Sprintf("%s\n  got  %s\n  want %s", s.line, got, want))
 			}
 		}

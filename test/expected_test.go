@@ -30,7 +30,7 @@ func readExpected(t *testing.T, cases []*testCase) expectations {
 	for line := range strings.Lines(string(read(t, expectedFile))) {
 		line = strings.TrimSpace(line)
 		if heading, ok := strings.CutPrefix(line, "# "); ok {
-			family = heading
+			family, _, _ = strings.Cut(heading, ":")
 			continue
 		}
 		words := strings.Fields(line)

@@ -32,6 +32,7 @@ var normal = []struct {
 	{"COMMAND LIST", sortedElements, "as above"},
 	{"COMMAND", sortedTree, "as above; sub-commands and tips too"},
 	{"CONFIG GET", sortedPairs, "as above"},
+	{"DEBUG OBJECT", debugObject, "an address in memory and a time"},
 	{"HELLO", hello, "the connection's id, and the modules: 9.1 lists its Lua engine there"},
 	{"INFO", infoNames, "figures; what they describe is compared by name, and some by value"},
 	{"KEYS", sortedElements, "in the order of a hash table with a random seed"},
@@ -45,6 +46,9 @@ var normal = []struct {
 	{"PUBSUB CHANNELS", sortedElements, "in the order of a hash table with a random seed"},
 	{"ROLE", digits, "the replication offset"},
 	{"slowlog entries", digits, "times, ids, addresses"},
+	{"OBJECT IDLETIME", digits, "how long ago, in seconds"},
+	{"XINFO CONSUMERS", idle, "how long ago"},
+	{"XPENDING {t}x grp - +", digits, "how long ago"},
 	{"TIME", digits, "the time"},
 	{"monitor", monitorLine, "the time and the client's address"},
 }
@@ -173,9 +177,13 @@ func statNames(s string) string {
 
 var (
 	histogramPattern = regexp.MustCompile(`(histogram_usec\r\n[*%])[0-9]+\r\n(?::[0-9]+\r\n)+`)
+	idlePattern      = regexp.MustCompile(`((?:idle|inactive)\r\n):[0-9]+`)
+	objectPattern    = regexp.MustCompile(`at:0x[0-9a-f]+|lru(_seconds_idle)?:[0-9]+`)
 	monitorPattern   = regexp.MustCompile(`^\+[0-9.]+ \[([0-9]+) (?:[0-9.]+:[0-9]+|lua)\]`)
 )
 
+func idle(s string) string        { return idlePattern.ReplaceAllString(s, "$1...") }
+func debugObject(s string) string { return objectPattern.ReplaceAllString(s, "...") }
 func histogram(s string) string   { return histogramPattern.ReplaceAllString(s, "$1...") }
 func monitorLine(s string) string { return monitorPattern.ReplaceAllString(s, "+TIME [$1 ADDR]") }
 
@@ -226,10 +234,22 @@ var differing = []struct{ command, version, reply, why string }{
 	{"SELECT 999999", "", "-ERR", "a cluster words the range of databases differently"},
 	{"CLUSTER KEYSLOT", "", "-ERR This instance has cluster support disabled", "one answer for all versions; 9.1 computes it anywhere"},
 	{"CLIENT SETINFO LIB-NAME tester", "redis-7.0", "+OK", "answered by the proxy, also before servers that do not know it"},
-	{"CLIENT SETINFO LIB-VER", "redis-7.0", "+OK", "as above"},
+	{"CLIENT SETINFO LIB-VER 1.0", "redis-7.0", "+OK", "as above"},
 	{"CLIENT SETINFO", "redis-7.0", "-ERR", "as above"},
-	{"CLIENT NO-TOUCH", "redis-7.0", "+OK", "as above"},
+	{"CLIENT NO-TOUCH ON", "redis-7.0", "+OK", "as above"},
+	{"CLIENT NO-TOUCH OFF", "redis-7.0", "+OK", "as above"},
+	{"CLIENT NO-TOUCH", "redis-7.0", "-ERR", "as above"},
 	{"READONLY", "redis-7.0", "+OK", "later servers accept it without a cluster, and clients send it"},
+	{"READWRITE", "redis-7.0", "+OK", "as above"},
+	{"SELECT 1", "", "-ERR DB index is out of range", "the cluster of this test has one database"},
+	{"MOVE {t}k 1", "", "-ERR", "as above, in the words of a cluster"},
+	{"MOVE k", "", "-ERR", "as above"},
+	{"COPY {t}k {t}k DB 1", "", "-ERR", "as above"},
+	{"SORT {t}l BY", "valkey-8.0", "-ERR", "a cluster of this version takes no patterns for GET and BY"},
+	{"SORT {t}l BY", "redis-7.0", "-ERR", "as above"},
+	{"SORT_RO {t}l BY", "valkey-8.0", "-ERR", "as above"},
+	{"SORT_RO {t}l BY", "redis-7.0", "-ERR", "as above"},
+	{"MEMORY USAGE k", "redis-7.0", ":", "in a cluster Redis 7.0 links the keys of a slot"},
 }
 
 // exempt replaces what the proxy must say to a command, where that is not what the server says.
@@ -273,6 +293,7 @@ var fruitless = map[string]string{
 	"module|unload": "there is no module to unload",
 	"readonly":      "Redis 7.0 says that it is in no cluster",
 	"readwrite":     "Redis 7.0 says that it is in no cluster",
+	"pfselftest":    "computes for half a second: one version is enough",
 	"psync":         "turns the connection into a replica's",
 	"shutdown":      "ends the server",
 	"sync":          "turns the connection into a replica's",
