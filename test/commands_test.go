@@ -136,6 +136,33 @@ func wantComplete(t *testing.T, known map[string]*seen) {
 	}
 }
 
+func TestTheListsOfDifferencesNameOnlyWhatTheCasesSay(t *testing.T) {
+	var said []string
+	for _, c := range readCases(t) {
+		for _, s := range c.steps {
+			said = append(said, strings.Join(s.args, " "))
+		}
+	}
+	check := func(words string) {
+		if !slices.ContainsFunc(said, func(s string) bool { return begins(s, words) }) {
+			t.Errorf("no case says %q: take it off the list in normal_test.go", words)
+		}
+	}
+	for _, n := range normal {
+		check(n.what)
+	}
+	for _, d := range differing {
+		check(d.command)
+	}
+	for _, names := range []map[string]string{fruitless, neverFails} {
+		for name := range names {
+			if rule := ruleOf(strings.Split(name, "|")); rule == nil || rule.Name != name {
+				t.Errorf("%s is no command: take it off the list in normal_test.go", name)
+			}
+		}
+	}
+}
+
 // serverCommands are the commands and sub-commands that COMMAND lists, none seen yet.
 func serverCommands(t *testing.T, server *testcluster.Node) map[string]*seen {
 	t.Helper()
