@@ -195,7 +195,7 @@ func (s *session) overdue() (metrics.DisconnectReason, error) {
 // mayLeave says that a drain may close the client: it is between commands, and its moment within the spread has come.
 // All clients at once would reconnect at once, to whatever takes over.
 func (s *session) mayLeave() bool {
-	if s.head != nil || len(s.in) > 0 || !s.out.empty() {
+	if s.head != nil && s.blocked == nil || len(s.in) > 0 || !s.out.empty() {
 		return false
 	}
 	spread := s.l.p.cfg.DrainSpread.Nanoseconds()

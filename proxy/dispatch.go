@@ -23,13 +23,23 @@ func (s *session) command(raw []byte) bool {
 		return s.refuse(rule, errTextNoAuth)
 	}
 	if !rule.ArityOK(len(args)) {
-		return s.refuse(rule, wrongArity(rule))
+		return s.wrongArity(rule)
 	}
-	if !rule.Built || rule.BlockOption && rule.Blocks(args) {
+	if !rule.Built {
 		return s.refuse(rule, unsupported(rule))
 	}
+	if s.tx != nil && rule.Policy != router.Transaction {
+		return s.enlist(rule, raw)
+	}
 	switch rule.Policy {
+	case router.Transaction:
+		return s.transact(rule)
+	case router.Lease:
+		return s.leased(rule, raw)
 	case router.Shard:
+		if rule.BlockOption && rule.Blocks(args) {
+			return s.blockOn(rule, raw)
+		}
 		s.shard(rule, raw)
 	case router.Split:
 		s.split(rule, raw)
@@ -47,10 +57,24 @@ func (s *session) command(raw []byte) bool {
 	return true
 }
 
+// wrongArity refuses a command with too many or too few arguments. EXEC ends its transaction even so.
+func (s *session) wrongArity(rule *router.Rule) bool {
+	text := wrongArity(rule)
+	if rule.Name == "exec" {
+		text = abortedBecause([]byte("-" + text[len("ERR "):]))
+		s.dropTransaction()
+		s.unwatch()
+	}
+	return s.refuse(rule, text)
+}
+
 // refuse answers with an error of the proxy's own and goes on. It always reports true: the command is dealt with.
 func (s *session) refuse(rule *router.Rule, text string) bool {
 	if rule != nil {
 		s.l.stats.Commands[rule.ID].ProxyError++
+	}
+	if s.tx != nil {
+		s.tx.failed = true
 	}
 	s.ownError(text)
 	return true
@@ -63,8 +87,17 @@ func (s *session) ownError(text string) {
 
 // say puts a reply that is already known behind the replies that are still due.
 func (s *session) say(reply []byte) {
+	if s.capturing {
+		s.captured = append(s.captured, reply...)
+		return
+	}
 	if s.head == nil {
 		s.write(reply)
+		s.checkOutput()
+		return
+	}
+	if t := s.tail; t.state == stateDone && t.rule == nil && len(t.reply)+len(reply) < keepBuf {
+		s.l.keepReply(t, reply) // +QUEUED, mostly
 		s.checkOutput()
 		return
 	}

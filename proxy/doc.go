@@ -20,8 +20,12 @@
 //	redirect.go    send it; and what its reply means: the client's, or "go elsewhere"
 //	node.go        one server; nodeconn.go one connection to it; fifo.go what is in flight there
 //	slots.go       who serves a slot, what is in flight for it, and whether it is in trouble
+//	verdict.go     errors that are not what they seem; suspect.go scripts that upset the count of replies
 //	retry.go       requests that go again later
 //	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
+//	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
+//	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
+//	ask.go         commands of the proxy's own
 //	request.go     the one state machine that all of this moves
 //
 // What it is not for: it knows no configuration file, no metrics library, no coordinator and no topology protocol. A

@@ -27,6 +27,12 @@ const (
 	errTextBadName     = "ERR Client names cannot contain spaces, newlines or special characters."
 	errTextClientID    = "ERR Invalid client ID"
 	errTextNoProto     = "NOPROTO unsupported protocol version"
+
+	errTextNestedMulti    = "ERR MULTI calls can not be nested"
+	errTextWatchInMulti   = "ERR WATCH inside MULTI is not allowed"
+	errTextNoMultiExec    = "ERR EXEC without MULTI"
+	errTextNoMultiDiscard = "ERR DISCARD without MULTI"
+	errTextBigTransaction = "PROXYLIMIT the transaction has too many commands or bytes"
 )
 
 var (
@@ -36,6 +42,7 @@ var (
 	errIdle         = errors.New("idle")
 	errDrained      = errors.New("drained")
 	errProtocol     = errors.New("protocol error")
+	errStray        = errors.New("a script of this client upset the order of replies")
 )
 
 // waitCause is why a request waits; it chooses the words when its time is up.
@@ -52,6 +59,7 @@ const (
 	causeReadOnly
 	causeRedirects
 	causeUnknownNode
+	causeLease
 )
 
 func causeOf(k resp.ErrorKind) waitCause {
@@ -98,6 +106,8 @@ func (w waitCause) giveUp(l *loop, r *request) string {
 		return "CLUSTERDOWN the nodes do not agree who serves " + where + after
 	case causeUnknownNode:
 		return "CLUSTERDOWN " + where + " was said to be at an address that is not a node of the cluster" + after
+	case causeLease:
+		return "PROXYBUSY all connections that the node may have for blocking commands and WATCH are in use (max_leases)" + after
 	case causeUnreachable, causeLost:
 		return "CLUSTERDOWN the node that serves " + where + " cannot be reached" + after
 	}
@@ -156,6 +166,24 @@ func wrongArity(rule *router.Rule) string {
 
 func repliesDiffer(rule *router.Rule) string {
 	return "ERR the nodes' replies to '" + rule.Name + "' do not fit together"
+}
+
+// notInMulti words what a server of this kind says to a command that transactions exclude.
+func (l *loop) notInMulti(rule *router.Rule) string {
+	if f := l.p.cfg.Info(); f.Name == "valkey" && len(f.Version) > 1 && f.Version[1] == '.' && f.Version[0] < '9' || f.Name == "redis" {
+		return "ERR Command not allowed inside a transaction"
+	}
+	return "ERR Command '" + rule.Name + "' not allowed inside a transaction"
+}
+
+// abortedBecause words what a server says when a whole transaction fails for one reason.
+func abortedBecause(line []byte) string {
+	return "EXECABORT Transaction discarded because of: " + strings.TrimRight(string(line[1:]), "\r\n")
+}
+
+func notInTransaction(rule *router.Rule) string {
+	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) +
+		" cannot be part of a transaction: it concerns more than the node of its keys"
 }
 
 func unsupported(rule *router.Rule) string {

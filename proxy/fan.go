@@ -86,29 +86,33 @@ func (l *loop) newPart(r *request) *request {
 	return p
 }
 
-// goParts sends the parts that may go; the order pass sends the rest.
+// goParts sends the parts that are new and may go; the order pass sends the rest.
 func (s *session) goParts(r *request) {
 	calm := true
 	for _, p := range r.fan.parts {
-		calm = calm && s.calm(p)
+		calm = calm && (p.state != stateNew || s.calm(p))
 	}
 	if calm {
 		s.sendParts(r)
 		return
 	}
 	for _, p := range r.fan.parts {
-		p.enter(stateHeld)
+		if p.state == stateNew {
+			p.enter(stateHeld)
+		}
 	}
 	s.l.stats.HeldTotal++
 	s.advance()
 }
 
-// sendParts sends every part. Those that fail at once do not finish the command before the others are sent.
+// sendParts sends every part that is new. Those that fail at once do not finish the command before the others are sent.
 func (s *session) sendParts(r *request) {
 	outer := s.advancing
 	s.advancing = true
-	for _, p := range r.fan.parts {
-		s.l.send(p)
+	for i := 0; i < len(r.fan.parts); i++ { // a part that fails at once may add others
+		if p := r.fan.parts[i]; p.state == stateNew {
+			s.l.send(p)
+		}
 	}
 	s.advancing = outer
 	s.deliver()
@@ -189,6 +193,9 @@ func (l *loop) finishPart(p *request, reply []byte) {
 	p.enter(stateDone)
 	r.ownError = r.ownError || p.ownError
 	r.fan.left--
+	if r.fan.left == 0 && r.fan.stage != nil && r.fan.stage(l, r) {
+		return
+	}
 	if r.fan.left > 0 {
 		if s := r.sess; s != nil && s.unsent > 0 {
 			s.advance()
@@ -209,7 +216,7 @@ func (l *loop) finishPart(p *request, reply []byte) {
 // smaller sum.
 func mergeReplies(r *request, dst []byte) []byte {
 	for _, p := range r.fan.parts {
-		if p.reply[0] == '-' {
+		if p.reply[0] == '-' && !r.fan.raw {
 			return append(dst, p.reply...)
 		}
 	}

@@ -213,6 +213,7 @@ func (l *loop) tick() {
 	l.lastSlow = l.now
 	l.checkSessions()
 	l.dropIdleProfiles()
+	l.dropIdleLeases()
 }
 
 // checkNodes answers the commands that a node has kept for too long. The connection lives on: its late replies are
@@ -222,12 +223,18 @@ func (l *loop) checkNodes() {
 	l.beginQuiet()
 	defer l.endQuiet()
 	for _, n := range l.nodes {
-		for i := len(n.conns) - 1; i >= 0; i-- {
-			c := n.conns[i]
-			l.checkQueue(c, limit)
-			if !c.closed && c.hung(limit) {
-				c.close(errStalled)
-			}
+		l.checkConns(n.conns, limit)
+		l.checkConns(n.leases, limit)
+	}
+}
+
+// checkConns walks backwards, for a connection that is closed takes itself out of the list.
+func (l *loop) checkConns(list []*nodeConn, limit int64) {
+	for i := len(list) - 1; i >= 0; i-- {
+		c := list[i]
+		l.checkQueue(c, limit)
+		if !c.closed && c.hung(limit) {
+			c.close(errStalled)
 		}
 	}
 }
@@ -235,7 +242,7 @@ func (l *loop) checkNodes() {
 func (l *loop) checkQueue(c *nodeConn, limit int64) {
 	for i := range c.queue.n {
 		r := c.queue.at(i)
-		if l.now-r.sentAt < limit {
+		if l.now-r.sentAt < limit || r.block != nil && !r.block.overdue(l.now, limit) {
 			return
 		}
 		if r.state != stateSent || r.streaming {
@@ -259,6 +266,9 @@ func (c *nodeConn) hung(limit int64) bool {
 		return silent > 2*limit
 	}
 	first := c.queue.first()
+	if first != nil && first.block != nil && !first.block.overdue(c.l.now, 2*limit) {
+		return false // it waits for another client, as it should
+	}
 	return first != nil && silent > limit && c.l.now-first.sentAt > 2*limit
 }
 

@@ -21,6 +21,7 @@ var mergers = map[router.Merge]mergeFn{
 	router.MergeMGet:   mergeMGet,
 	router.MergeRandom: mergeRandom,
 	router.MergeInfo:   mergeInfo,
+	router.MergeLeasts: mergeLeasts,
 	router.MergeNone:   mergeFirst,
 }
 
@@ -53,6 +54,30 @@ func most(a, b int64) int64  { return max(a, b) }
 func mergeSum(r *request, dst []byte) ([]byte, bool)   { return fold(r, dst, add) }
 func mergeLeast(r *request, dst []byte) ([]byte, bool) { return fold(r, dst, least) }
 func mergeMost(r *request, dst []byte) ([]byte, bool)  { return fold(r, dst, most) }
+
+// mergeLeasts makes one array of the smallest integers.
+func mergeLeasts(r *request, dst []byte) ([]byte, bool) {
+	var least []int64
+	for i, p := range r.fan.parts {
+		values := elements(p.reply)
+		for at, v := range values {
+			n, ok := resp.ParseInt(v)
+			if !ok || i > 0 && len(values) != len(least) {
+				return dst, false
+			}
+			if i == 0 {
+				least = append(least, n)
+			} else {
+				least[at] = min(least[at], n)
+			}
+		}
+	}
+	dst = resp.AppendArray(dst, len(least))
+	for _, n := range least {
+		dst = resp.AppendInt(dst, n)
+	}
+	return dst, true
+}
 
 // mergeArrays puts the elements of all arrays one behind the other.
 func mergeArrays(r *request, dst []byte) ([]byte, bool) {

@@ -26,6 +26,9 @@ type node struct {
 	seen uint64 // version of the last table that names it
 
 	conns   []*nodeConn // one for each profile and lane in use
+	leases  []*nodeConn // of one client each, or of nobody for now, see lease.go
+	idle    []*nodeConn // of these, the ones that nobody has, longest first
+	line    []*request  // wait for a lease, longest first
 	retryAt int64       // loop time before which it is not dialed again
 	fails   uint8       // dials that failed in a row
 }
@@ -49,7 +52,7 @@ func (l *loop) nodeAt(addr string) *node {
 func (n *node) conn(p *profile, slot uint16) *nodeConn {
 	lane := uint8(int(slot) % n.l.lanes)
 	for _, c := range n.conns {
-		if c.profile == p && c.lane == lane {
+		if c.profile == p && c.lane == lane && c.feed == nil {
 			return c
 		}
 	}
@@ -57,10 +60,29 @@ func (n *node) conn(p *profile, slot uint16) *nodeConn {
 	if n.info.Failed || n.l.now < n.retryAt || n.l.closing {
 		return nil
 	}
-	c := &nodeConn{node: n, profile: p, lane: lane, born: n.l.now}
-	c.conn = conn{l: n.l, owner: c, fd: -1, side: metrics.SideUpstream}
+	c := n.newConn(p)
+	c.lane = lane
 	n.conns = append(n.conns, c)
+	n.l.p.dial(c)
+	return c
+}
+
+// newConn makes a connection that has not been dialed.
+func (n *node) newConn(p *profile) *nodeConn {
+	c := &nodeConn{node: n, profile: p, born: n.l.now}
+	c.conn = conn{l: n.l, owner: c, fd: -1, side: metrics.SideUpstream}
 	p.conns++
+	return c
+}
+
+// private dials a connection that f speaks on alone. It returns nil while the node is left alone after failed dials.
+func (n *node) private(p *profile, f feeder) *nodeConn {
+	if n.info.Failed || n.l.now < n.retryAt || n.l.closing {
+		return nil
+	}
+	c := n.newConn(p)
+	c.feed = f
+	n.conns = append(n.conns, c)
 	n.l.p.dial(c)
 	return c
 }
@@ -79,6 +101,10 @@ func (n *node) closeAll(err error) {
 	for len(n.conns) > 0 {
 		n.conns[0].close(err)
 	}
+	for len(n.leases) > 0 {
+		n.leases[0].close(err)
+	}
+	n.emptyLine()
 }
 
 // backOff remembers a failed dial: 50 ms, then doubling to 1 s, so that a dead node costs little and a restarted one
@@ -96,6 +122,10 @@ type profile struct {
 	key      profileKey
 	conns    int // node connections
 	sessions int // clients that use it
+
+	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
+	multi  bool              // the user may use transactions: a node has said so
+	lonely bool              // scripts of this user need connections of their own, see suspect.go
 }
 
 type profileKey struct {
@@ -103,6 +133,8 @@ type profileKey struct {
 	login          bool // AUTH was given; user and password may be empty strings then
 	db             int
 	proto          int
+	client         uint64 // the only client that may use it, 0 for all: its node connections have a state of their own
+	tracking       string // CLIENT TRACKING as it goes on the wire at the end of the handshake; empty: none
 }
 
 // profileFor finds or makes a profile.
@@ -121,13 +153,19 @@ func (l *loop) dropProfile(p *profile) {
 		return
 	}
 	for _, n := range l.nodes {
-		for i := 0; i < len(n.conns); {
-			if n.conns[i].profile == p {
-				n.conns[i].close(nil)
-				continue
-			}
-			i++
-		}
+		closeOf(p, &n.conns)
+		closeOf(p, &n.leases)
 	}
 	delete(l.profiles, p.key)
+}
+
+// closeOf closes the connections of a profile; each takes itself out of the list.
+func closeOf(p *profile, list *[]*nodeConn) {
+	for i := 0; i < len(*list); {
+		if c := (*list)[i]; c.profile == p {
+			c.close(nil)
+			continue
+		}
+		i++
+	}
 }

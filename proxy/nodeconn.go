@@ -27,11 +27,29 @@ type nodeConn struct {
 	greeted    []byte // bytes of the handshake reply being collected
 	refusal    []byte // the error line with which the node refused the handshake
 	before     outq   // commands queued until the handshake is through
-	skipped    uint8  // replies of the first request that were swallowed
+	skipped    uint32 // replies of the first request that were swallowed
 	heard      int64  // loop time of the last bytes from the node
 	born       int64  // loop time of the dial
 	stalled    []*session
-	halfReply  bool // bytes of the current reply have been consumed
+	halfReply  bool   // bytes of the current reply have been consumed
+	halfPush   []byte // the beginning of an out-of-band message
+
+	leased   bool   // one client's at a time, see lease.go
+	busy     bool   // a lease that somebody has
+	kept     bool   // a lease that its client holds on to between commands
+	clientID int64  // of a lease: its name on the node, 0 unknown
+	idleFrom int64  // of a lease that nobody has: loop time since when
+	suspect  uint64 // session whose script may have upset the count of replies, 0 none, see suspect.go
+	feed     feeder // takes everything that the node sends after the handshake; nil: replies to requests
+}
+
+// feeder takes over a node connection that is not one of requests and replies: subscriptions.
+type feeder interface {
+	opened(c *nodeConn) // the handshake is through
+	// fed takes all of one reply or message, or the next piece when done is false or pieces came before. An error closes
+	// the connection.
+	fed(c *nodeConn, piece []byte, done bool) error
+	cut(c *nodeConn, err error) // the connection is gone; err is nil when we closed it ourselves
 }
 
 // dialed takes the outcome of a dial.
@@ -78,6 +96,14 @@ func (c *nodeConn) greet() {
 		hello = resp.AppendCommandStrings(hello, "SELECT", itoa(k.db))
 		c.greeting++
 	}
+	if k.tracking != "" {
+		hello = append(hello, k.tracking...)
+		c.greeting++
+	}
+	if c.leased {
+		hello = append(hello, clientIDCommand...)
+		c.greeting++
+	}
 	if c.greeting == 0 {
 		c.begin()
 		return
@@ -91,15 +117,21 @@ func (c *nodeConn) begin() {
 	// The handshake is answered, so nothing of it is left in the output.
 	c.out, c.before = c.before, outq{}
 	c.touch()
+	if c.feed != nil {
+		c.feed.opened(c)
+	}
 }
 
 // send puts r on the wire behind everything sent before. The caller has checked that r may go.
 func (c *nodeConn) send(r *request) {
+	if c.suspect != 0 || r.script {
+		c.watchScripts(r)
+	}
 	r.conn = c
-	r.skip = 0
+	r.lead, r.early = r.pre, nil
 	r.sentAt = c.l.now
 	if r.asking && !faultNoAsking {
-		r.skip = 1
+		r.lead++
 		c.put(askingCommand)
 	}
 	c.put(r.buf)
@@ -166,8 +198,11 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	if c.greeting > 0 {
 		return c.takeGreeting(piece, done)
 	}
+	if c.feed != nil {
+		return c.feed.fed(c, piece, done)
+	}
 	r := c.queue.first()
-	if r == nil || !c.halfReply && len(piece) > 0 && piece[0] == '>' {
+	if r == nil || c.halfPush != nil || !c.halfReply && len(piece) > 0 && piece[0] == '>' {
 		return c.takePush(piece, done, r)
 	}
 	if c.full(piece) {
@@ -183,8 +218,11 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 		return nil
 	}
 	c.halfReply = false
-	if c.skipped < r.skip {
+	if c.skipped < r.lead {
 		return c.swallow(r, piece)
+	}
+	if r.nonce && !c.fits(r, piece) {
+		return c.strayed()
 	}
 	c.served = true
 	c.skipped = 0
@@ -193,12 +231,15 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	c.l.uncount(r)
 	c.l.answered(c, r, piece)
 	c.l.release(r)
+	if c.leased && c.queue.n == 0 && !c.kept {
+		c.node.returned(c)
+	}
 	return nil
 }
 
 // takePart keeps or forwards a piece of a reply that goes on.
 func (c *nodeConn) takePart(r *request, piece []byte) {
-	if len(piece) == 0 || r.state == stateDone || c.skipped < r.skip {
+	if len(piece) == 0 || r.state == stateDone && !r.nonce || c.skipped < r.lead {
 		return
 	}
 	if r.streaming {
@@ -212,7 +253,7 @@ func (c *nodeConn) takePart(r *request, piece []byte) {
 	if r.state == stateDone { // its client has just been cut off
 		return
 	}
-	if len(r.reply) >= streamFrom && r.parent == nil && r.fan == nil && r.sess.head == r && r.reply[0] != '-' {
+	if len(r.reply) >= streamFrom && r.passes() && r.sess.head == r && r.reply[0] != '-' {
 		r.sess.beginStream(r)
 	}
 }
@@ -220,24 +261,41 @@ func (c *nodeConn) takePart(r *request, piece []byte) {
 // streamFrom is the size from which a reply is forwarded as it arrives instead of being collected first.
 const streamFrom = 64 << 10
 
-// swallow drops a reply that belongs to a command we put before the client's. It must be +OK: anything else means
-// that the next reply is not what it seems.
+// swallow drops a reply that comes before the one that counts: to ASKING, or to the commands of a transaction while
+// they are queued. Of errors the first is kept; it explains what comes later.
 func (c *nodeConn) swallow(r *request, piece []byte) error {
-	if string(piece) != "+OK\r\n" {
-		return errors.New("ASKING was refused")
+	if len(piece) == 0 || piece[0] != '+' && piece[0] != '-' {
+		return errUnasked
+	}
+	if piece[0] == '-' && r.early == nil {
+		r.early = append(r.early, piece...)
 	}
 	c.skipped++
 	return nil
 }
 
-// takePush drops an out-of-band message: this connection has asked for none. Any other bytes without a request are a
-// node that has lost count, or one that is closing the connection and says why.
+// maxPush bounds an out-of-band message that is being collected: the longest string of a server.
+const maxPush = 512 << 20
+
+// takePush takes an out-of-band message: for the client whose connection this is, or for nobody. Any other bytes
+// without a request are a node that has lost count, or one that is closing the connection and says why.
 func (c *nodeConn) takePush(piece []byte, done bool, r *request) error {
-	if r == nil && len(piece) > 0 && piece[0] != '>' {
+	if c.halfPush == nil && r == nil && len(piece) > 0 && piece[0] != '>' {
 		return errUnasked
 	}
+	if !done || c.halfPush != nil {
+		if len(c.halfPush)+len(piece) > maxPush {
+			return errors.New("a push message that is too long")
+		}
+		c.halfPush = append(c.halfPush, piece...)
+		piece = c.halfPush
+	}
 	if !done {
-		return errors.New("a push message that is too long")
+		return nil
+	}
+	c.halfPush = nil
+	if to := c.profile.pushTo; to != nil && len(piece) > 0 {
+		to(piece)
 	}
 	return nil
 }
@@ -254,7 +312,9 @@ func (c *nodeConn) takeGreeting(piece []byte, done bool) error {
 	if c.full(c.greeted) {
 		return nil
 	}
-	if c.greeted[0] == '-' {
+	if c.leased && c.greeting == 1 {
+		c.clientID, _ = integer(c.greeted) // a user who may not ask has none
+	} else if c.greeted[0] == '-' {
 		c.refusal = c.greeted
 		c.close(errNodeLocked)
 		return nil
@@ -296,7 +356,11 @@ func (c *nodeConn) drained() {
 // reads goes again, and for the rest nobody knows the outcome.
 func (c *nodeConn) lost(err error) {
 	l := c.l
-	c.node.remove(c)
+	if c.leased {
+		c.node.removeLease(c)
+	} else {
+		c.node.remove(c)
+	}
 	c.before.reset(&l.pool)
 	// A node that cannot be reached, breaks off the handshake or is full is left alone for a moment; one that we leave
 	// ourselves, or that refuses a password, is not.
@@ -328,4 +392,7 @@ func (c *nodeConn) lost(err error) {
 	}
 	l.endQuiet()
 	c.drained()
+	if c.feed != nil {
+		c.feed.cut(c, err)
+	}
 }

@@ -68,6 +68,7 @@ type Limits struct {
 
 	AuthFailures int // then the client is cut off
 	MaxRedirects int // MOVED and ASK that one command follows
+	Leases       int // connections to one node for blocking commands and WATCH
 
 	BeforeAuth, AfterAuth resp.Limits
 }
@@ -79,7 +80,7 @@ func DefaultLimits() Limits {
 		OutLow: 8 << 20, OutHard: 64 << 20, OutBeforeAuth: 1 << 10, NodeQueue: 4 << 20, BufferBudget: 2 << 30,
 		FirstCommand: 10 * time.Second, FrameStall: 30 * time.Second, WriteStall: 30 * time.Second,
 		RedirectBudget: 5 * time.Second, UpstreamTimeout: 5 * time.Second,
-		AuthFailures: 5, MaxRedirects: 64, BeforeAuth: resp.BeforeAuth, AfterAuth: resp.AfterAuth,
+		AuthFailures: 5, MaxRedirects: 64, Leases: 2000, BeforeAuth: resp.BeforeAuth, AfterAuth: resp.AfterAuth,
 	}
 }
 
@@ -135,7 +136,7 @@ func withDefaults(cfg Config) Config {
 	}{
 		{&lim.MaxClients, d.MaxClients}, {&lim.InFlight, d.InFlight}, {&lim.OutLow, d.OutLow}, {&lim.OutHard, d.OutHard},
 		{&lim.OutBeforeAuth, d.OutBeforeAuth}, {&lim.NodeQueue, d.NodeQueue}, {&lim.BufferBudget, d.BufferBudget},
-		{&lim.AuthFailures, d.AuthFailures}, {&lim.MaxRedirects, d.MaxRedirects}, {&cfg.Lanes, 1}, {&cfg.Loops, max(1, runtime.GOMAXPROCS(0)/2)},
+		{&lim.AuthFailures, d.AuthFailures}, {&lim.MaxRedirects, d.MaxRedirects}, {&lim.Leases, d.Leases}, {&cfg.Lanes, 1}, {&cfg.Loops, max(1, runtime.GOMAXPROCS(0)/2)},
 	} {
 		if *f.have == 0 {
 			*f.have = f.def

@@ -23,8 +23,15 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 		l.keepReply(r, piece)
 		piece = r.reply
 	}
-	if piece[0] != '-' {
+	if r.tx != nil && piece[0] != '-' {
+		piece = l.settled(r, piece)
+	}
+	if piece[0] != '-' || r.raw {
 		l.finish(r, piece)
+		return
+	}
+	if r.early != nil || r.block != nil || r.script || r.watched {
+		l.judge(c, r, piece)
 		return
 	}
 	// What follows may give r another reply or send it again, so nothing of this one may stay in it.
@@ -38,9 +45,6 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 // steered acts on an error that is meant for a cluster client. It reports false when the error is the client's own.
 // Every code here is given before execution, so the command may go again whatever it does.
 func (l *loop) steered(c *nodeConn, r *request, line []byte) bool {
-	if r.rule.Policy == router.Script {
-		return false // a script can return any text
-	}
 	switch kind := resp.Classify(line); kind {
 	case resp.Moved, resp.Ask:
 		to, ok := resp.ParseRedirect(line)
@@ -172,12 +176,24 @@ func (l *loop) orphaned(r *request, written bool) {
 	if r.state == stateDone {
 		return
 	}
+	if r.then != nil {
+		l.tell(r, nil)
+		return
+	}
 	if r.streaming {
 		// Part of the reply is with the client: only the end of the connection can tell it that the rest is missing.
 		r.sess.conn.close(errReplyCut)
 		return
 	}
 	l.dropReply(r)
+	if r.watched && !written {
+		l.finish(r, l.nullArray(r))
+		return
+	}
+	if r.raw {
+		l.fail(r, errTextUnknown)
+		return
+	}
 	if written && r.once {
 		l.stats.Ambiguous++
 		l.fail(r, errTextUnknown)
@@ -227,16 +243,39 @@ func (l *loop) send(r *request) {
 		l.tryLater(r, causeNoOwner)
 		return
 	}
-	c := n.conn(s.profileOf(r), r.slot)
+	var c *nodeConn
+	if r.own {
+		if r.block != nil && r.hops > 0 {
+			l.shorten(r)
+		}
+		if c = n.lease(s, r); c == nil && (r.state == stateWaiting || r.state == stateDone) {
+			return // in line for one, or tired of it
+		}
+	} else {
+		c = n.conn(s.profileOf(r), r.slot)
+	}
 	if c == nil {
 		l.hint(router.Hint{Cause: router.Lost, Slot: r.slot, HasSlot: r.hasSlot, Addr: n.addr})
 		l.tryLater(r, causeUnreachable)
 		return
 	}
+	if r.write {
+		s.noteWrite(n)
+	}
 	c.send(r)
 	if c.aboveMark {
 		s.stallOn(c)
 	}
+}
+
+// noteWrite remembers where WAIT has to ask.
+func (s *session) noteWrite(n *node) {
+	for _, have := range s.wrote {
+		if have == n {
+			return
+		}
+	}
+	s.wrote = append(s.wrote, n)
 }
 
 // away says that a node has left the cluster or failed, so that nothing may be sent to it.

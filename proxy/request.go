@@ -30,6 +30,12 @@ type request struct {
 	weight int    // of a command with parts: their number, for the client's window
 	args   int    // number of arguments, for the error texts of part commands
 
+	// A request of the proxy's own has no client: then is told the reply, nil when the connection was lost. See ask.go.
+	then  func(l *loop, r *request, reply []byte)
+	early []byte       // the first error among the replies that come before the one that counts
+	block *blocking    // of a command that may wait in its node, see blocking.go
+	tx    *transaction // of an EXEC, the transaction that it carries out, see multi.go
+
 	next *request  // behind this one in the client's queue
 	conn *nodeConn // where it is in flight
 	to   *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
@@ -42,8 +48,9 @@ type request struct {
 	wake     int64  // loop time for the next attempt while waiting
 
 	gen       uint32 // generation of the slot's trouble when it was sent, see slots.go
-	refs      uint8  // queue or parent, FIFO, waiting list
-	skip      uint8  // replies that come before its own and are swallowed: the +OK of ASKING
+	pre       uint32 // replies to its own bytes that come before the one that counts: +OK of MULTI, +QUEUED
+	lead      uint32 // all replies before the one that counts in this sending: pre, and the +OK of ASKING
+	refs      uint8  // queue or parent, FIFO, waiting list, line for a lease
 	redirects uint16 // MOVED and ASK followed
 	hops      uint8  // attempts that were redirected or refused
 	part      uint32 // index among its parent's parts
@@ -59,6 +66,13 @@ type request struct {
 	counted   bool // counts in its slot's in-flight numbers
 	pooled    bool // buf is from the pool
 	ownError  bool // its reply is an error of the proxy, not of a node
+	inLine    bool // waits for a lease
+	watched   bool // an EXEC behind WATCH: null when the watched keys have gone elsewhere
+	served    bool // the first in line, for whom there is a lease now
+	own       bool // needs a node connection of its client's own, see lease.go
+	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
+	script    bool // may make the node answer too often or too seldom, see suspect.go
+	nonce     bool // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class
 }
@@ -84,6 +98,11 @@ func (r *request) root() *request {
 		return r.parent
 	}
 	return r
+}
+
+// passes says that the reply of r goes to the client as it comes: nobody has to see all of it first.
+func (r *request) passes() bool {
+	return r.parent == nil && r.fan == nil && r.then == nil && (r.tx == nil || len(r.tx.own) == 0)
 }
 
 // everywhere says that r is a command for every primary that has not been spread over them.
@@ -180,6 +199,10 @@ type fanout struct {
 	parts []*request
 	left  int     // parts without a reply
 	merge mergeFn // makes one reply of all
+	// stage, if not nil, is called when all parts are answered. It reports true when it has added further parts, which
+	// have to be answered first.
+	stage func(l *loop, r *request) bool
+	raw   bool // the merge looks at errors itself
 	order []partRef
 }
 

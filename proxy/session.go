@@ -14,7 +14,12 @@ const (
 	stopOutput                     // it does not read its replies
 	stopNode                       // a node it writes to has a long queue
 	stopBarrier                    // the next command needs the earlier ones to be done
+	stopBlocked                    // a command of its own waits in a node
 )
+
+// maxUnread is how much of a blocked client is kept for later. It is read meanwhile, because only reading tells that it
+// has left.
+const maxUnread = 64 << 10
 
 // session is one client. Owned by its loop.
 type session struct {
@@ -38,16 +43,24 @@ type session struct {
 	postponed  bool // an order pass is owed
 	ending     bool // answer what is in the queue, then close; no more input
 
-	profile  *profile
-	authed   bool
-	failures int          // AUTH failures
-	name     string       // CLIENT SETNAME
-	libName  string       // CLIENT SETINFO
-	libVer   string       //
-	rule     *router.Rule // of its last command, for CLIENT LIST
-	login    *login       // an AUTH, HELLO or SELECT that a node has to confirm
-	reason   metrics.DisconnectReason
-	commands uint64 // complete commands ever received
+	profile   *profile
+	authed    bool
+	failures  int          // AUTH failures
+	name      string       // CLIENT SETNAME
+	libName   string       // CLIENT SETINFO
+	libVer    string       //
+	rule      *router.Rule // of its last command, for CLIENT LIST
+	login     *login       // an AUTH, HELLO or SELECT that a node has to confirm
+	tx        *transaction // between MULTI and EXEC
+	spare     *transaction // for the next one
+	watch     *watch       // between WATCH and EXEC
+	blocked   *request     // waits in a node
+	wrote     []*node      // got a write of this client since its last WAIT
+	pushes    []byte       // messages that came in the middle of a reply
+	captured  []byte       // what a command of a transaction answers, see capture
+	capturing bool
+	reason    metrics.DisconnectReason
+	commands  uint64 // complete commands ever received
 }
 
 // consume parses and routes whole commands from the front of data.
@@ -73,6 +86,9 @@ func (s *session) consume(data []byte) (used, need int) {
 		if s.closed || s.ending {
 			return len(data), 0
 		}
+	}
+	if s.stops&stopBlocked != 0 && len(data)-used > maxUnread {
+		s.conn.pause(true)
 	}
 	return used, 0
 }
@@ -131,6 +147,10 @@ func (s *session) weigh(n int) {
 func (l *loop) finish(r *request, reply []byte) {
 	if r.parent != nil {
 		l.finishPart(r, reply)
+		return
+	}
+	if r.then != nil {
+		l.tell(r, reply)
 		return
 	}
 	s := r.sess
@@ -197,7 +217,8 @@ func (s *session) deliver() {
 		s.resume(stopInFlight)
 	}
 	if s.head == nil {
-		s.resume(stopBarrier)
+		s.blocked = nil
+		s.resume(stopBarrier | stopBlocked)
 		if s.ending {
 			s.conn.closeWhenWritten()
 		}
@@ -236,6 +257,11 @@ func (s *session) endStream(r *request, piece []byte) {
 	}
 	r.enter(stateDone)
 	s.shift()
+	if s.pushes != nil {
+		s.write(s.pushes)
+		s.held -= len(s.pushes)
+		s.pushes = nil
+	}
 	s.checkOutput()
 	s.deliver()
 	if s.unsent > 0 {
@@ -244,6 +270,20 @@ func (s *session) endStream(r *request, piece []byte) {
 }
 
 var okHead = []byte("+")
+
+// push hands the client a message that answers no command. It goes between two replies, never into one.
+func (s *session) push(message []byte) {
+	if s.closed {
+		return
+	}
+	if s.head != nil && s.head.streaming {
+		s.pushes = append(s.pushes, message...)
+		s.held += len(message)
+	} else {
+		s.write(message)
+	}
+	s.checkOutput()
+}
 
 // observe counts an answered command.
 func (l *loop) observe(r *request, reply []byte) {
@@ -304,7 +344,7 @@ func (s *session) adapt(n int) {
 
 // eof answers what the client has sent before it closed its side: `printf ... | nc` is a client too.
 func (s *session) eof() {
-	if s.head == nil && s.out.empty() {
+	if s.head == nil && s.out.empty() || s.blocked != nil {
 		s.conn.close(errClosedByPeer)
 		return
 	}
@@ -330,7 +370,9 @@ func (s *session) nodeDrained() { s.resume(stopNode) }
 
 func (s *session) stop(why stops) {
 	s.stops |= why
-	s.conn.pause(true)
+	if why != stopBlocked {
+		s.conn.pause(true)
+	}
 }
 
 func (s *session) resume(why stops) {
@@ -338,8 +380,12 @@ func (s *session) resume(why stops) {
 		return
 	}
 	s.stops &^= why
-	if s.stops == 0 {
+	switch {
+	case s.stops != 0:
+	case s.paused:
 		s.conn.pause(false)
+	case len(s.in) > 0:
+		s.l.again = append(s.l.again, &s.conn)
 	}
 }
 
@@ -354,6 +400,8 @@ func (s *session) lost(err error) {
 		r = next
 	}
 	s.head, s.tail, s.queued, s.unsent = nil, nil, 0, 0
+	s.unwatch()
+	s.dropTransaction()
 	l.removeSession(s)
 	l.stats.SessionsClosed[s.reason]++
 	s.profile.sessions--
@@ -366,6 +414,10 @@ func (s *session) lost(err error) {
 
 // abandon marks a request that nobody waits for. A write that has been sent takes its course.
 func (l *loop) abandon(r *request) {
+	if r.block != nil && r.fan == nil && r.state == stateSent {
+		l.forsake(r)
+		return
+	}
 	if r.fan != nil {
 		for _, p := range r.fan.parts {
 			l.dropReply(p)

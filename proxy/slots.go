@@ -77,7 +77,7 @@ func (l *loop) believe(slot uint16, t *trouble) {
 
 // count notes that r went to a node connection; uncount that it is answered or taken back.
 func (l *loop) count(r *request) {
-	if !r.hasSlot {
+	if !r.hasSlot || r.block != nil {
 		return
 	}
 	v := &l.slots[r.slot]

@@ -96,7 +96,7 @@ func defaultPolicy(info *commandInfo) policy {
 	case len(info.subs) > 0:
 		return local(info.name)
 	case info.flags&FlagBlocking != 0:
-		p.policy, p.why = Lease, whyBlocking
+		p.policy = Lease
 	case info.flags&FlagPubsub != 0:
 		p.policy, p.why = Subscribe, whySubscribe
 	case len(info.specs) == 0:

@@ -128,8 +128,8 @@ func TestEveryCommandOfEveryServerIsClassified(t *testing.T) {
 
 func TestEveryRuleIsWhole(t *testing.T) {
 	for _, r := range Builtin().Rules() {
-		needsWhy := !r.Built || r.Policy == Refused || r.BlockOption
-		merges := r.Policy == Split || r.Policy == AllPrimaries && r.Built
+		needsWhy := !r.Built || r.Policy == Refused
+		merges := r.Policy == Split || r.Policy == AllPrimaries && r.Built || strings.HasPrefix(r.Name, "wait")
 		switch {
 		case r.Policy == 0:
 			t.Errorf("%s has no policy", r.Name)
@@ -186,7 +186,7 @@ func TestWithTakesFactsFromTheClusterAndPoliciesFromUs(t *testing.T) {
 		policy Policy
 		built  bool
 	}{
-		{"JSON.GET", Shard, true}, {"mod.wait", Lease, false}, {"mod.global", AnyNode, false}, {"mod.getkeys", Shard, false},
+		{"JSON.GET", Shard, true}, {"mod.wait", Lease, true}, {"mod.global", AnyNode, false}, {"mod.getkeys", Shard, false},
 	}
 	for i, tt := range tests {
 		r := c.Lookup(args(tt.name))

@@ -81,10 +81,7 @@ func writeUnbuilt(b *strings.Builder) {
 	var order []string
 	for _, r := range documented() {
 		name := shown(r)
-		if r.BlockOption {
-			name += " with BLOCK"
-		}
-		if r.Built && !r.BlockOption {
+		if r.Built {
 			continue
 		}
 		if byWhy[r.Why] == nil {
@@ -128,8 +125,6 @@ func writeAll(b *strings.Builder) {
 			built = "refused"
 		case !r.Built:
 			built = "not yet"
-		case r.BlockOption:
-			built = "without BLOCK"
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", shown(r), r.Policy, replyText(r), built)
 	}

@@ -2,15 +2,13 @@ package router
 
 // The texts that several entries share.
 const (
-	clusterOff     = "-ERR This instance has cluster support disabled"
-	notAtomic      = "keys of several slots: one part a slot, each atomic, the whole not; what succeeded stays when a part fails"
-	whyTransaction = "transactions are not built yet"
-	whyBlocking    = "blocking commands are not built yet"
-	whySubscribe   = "subscriptions are not built yet"
-	whyScript      = "scripts and functions are not built yet"
-	whyTracking    = "client-side caching is not built yet"
-	whyClient      = "control over other clients is not built yet"
-	whyLogs        = "reading the logs of all nodes is not built yet"
+	clusterOff   = "-ERR This instance has cluster support disabled"
+	notAtomic    = "keys of several slots: one part a slot, each atomic, the whole not; what succeeded stays when a part fails"
+	whySubscribe = "subscriptions are not built yet"
+	whyScript    = "scripts and functions are not built yet"
+	whyTracking  = "client-side caching is not built yet"
+	whyClient    = "control over other clients is not built yet"
+	whyLogs      = "reading the logs of all nodes is not built yet"
 )
 
 // policies is what a proxy does with each command: one entry a command or sub-command, in the order of their names. An entry
@@ -41,14 +39,14 @@ var policies = []policy{
 	shard("bitfield_ro"),
 	shard("bitop"),
 	shard("bitpos"),
-	later("blmove", Lease, whyBlocking),
-	later("blmpop", Lease, whyBlocking),
-	later("blpop", Lease, whyBlocking),
-	later("brpop", Lease, whyBlocking),
-	later("brpoplpush", Lease, whyBlocking),
-	later("bzmpop", Lease, whyBlocking),
-	later("bzpopmax", Lease, whyBlocking),
-	later("bzpopmin", Lease, whyBlocking),
+	lease("blmove", MergeNone),
+	lease("blmpop", MergeNone),
+	lease("blpop", MergeNone),
+	lease("brpop", MergeNone),
+	lease("brpoplpush", MergeNone),
+	lease("bzmpop", MergeNone),
+	lease("bzpopmax", MergeNone),
+	lease("bzpopmin", MergeNone),
 	local("client"),
 	local("client|caching").later(whyTracking),
 	local("client|capa").but("accepted without effect: the proxy follows redirects itself"),
@@ -132,14 +130,14 @@ var policies = []policy{
 	shard("decrby"),
 	split("del", MergeSum, 1).but(notAtomic),
 	shard("delifeq"),
-	later("discard", Transaction, whyTransaction),
+	transaction("discard"),
 	shard("dump"),
 	local("echo"),
 	later("eval", Script, whyScript),
 	later("eval_ro", Script, whyScript),
 	later("evalsha", Script, whyScript),
 	later("evalsha_ro", Script, whyScript),
-	later("exec", Transaction, whyTransaction),
+	transaction("exec"),
 	split("exists", MergeSum, 1).but(notAtomic),
 	shard("expire"),
 	shard("expireat"),
@@ -253,7 +251,7 @@ var policies = []policy{
 	split("mset", MergeOK, 2).but(notAtomic),
 	shard("msetex"),
 	shard("msetnx"),
-	later("multi", Transaction, whyTransaction),
+	transaction("multi"),
 	local("object"),
 	shard("object|encoding"),
 	shard("object|freq"),
@@ -355,10 +353,10 @@ var policies = []policy{
 	shard("type"),
 	split("unlink", MergeSum, 1).but(notAtomic),
 	later("unsubscribe", Subscribe, whySubscribe),
-	later("unwatch", Transaction, whyTransaction),
-	later("wait", Lease, "waiting for replicas is not built yet"),
-	later("waitaof", Lease, "waiting for replicas is not built yet"),
-	later("watch", Transaction, whyTransaction),
+	transaction("unwatch"),
+	lease("wait", MergeMin).but("the least of the primaries that got a write of this client since its last WAIT"),
+	lease("waitaof", MergeLeasts).but("the least of the primaries that got a write of this client since its last WAIT"),
+	transaction("watch"),
 	shard("xack"),
 	shard("xadd"),
 	shard("xautoclaim"),

@@ -32,6 +32,12 @@ func anyNode(name string) policy { return policy{name: name, policy: AnyNode, re
 // local entries are answered by the proxy.
 func local(name string) policy { return policy{name: name, policy: Local} }
 
+// transaction entries belong to MULTI and WATCH.
+func transaction(name string) policy { return policy{name: name, policy: Transaction} }
+
+// lease entries run on a node connection of their client's own.
+func lease(name string, merge Merge) policy { return policy{name: name, policy: Lease, merge: merge} }
+
 // refused entries are answered with a reason.
 func refused(name, why string) policy { return policy{name: name, policy: Refused, why: why} }
 
@@ -50,9 +56,6 @@ func (p policy) rule(name string) *Rule {
 	r := &Rule{
 		Name: name, Policy: p.policy, Merge: p.merge, Why: p.why, Answer: p.answer, Differs: p.differs,
 		KeyStep: p.step, BlockOption: p.blocks, Built: p.policy == Refused || p.why == "",
-	}
-	if p.blocks {
-		r.Why = whyBlocking
 	}
 	return r
 }

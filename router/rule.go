@@ -46,10 +46,11 @@ const (
 	MergeMGet                // arrays of the parts, put back into the order of the keys
 	MergeRandom              // one of the replies that are not null, chosen at random; null when all are
 	MergeInfo                // INFO texts, made into that of one server
+	MergeLeasts              // arrays of integers, the smallest at each place
 )
 
 var mergeNames = [...]string{"", "sum", "smallest", "largest", "OK when all are", "first", "arrays joined",
-	"values in key order", "one at random", "one INFO"}
+	"values in key order", "one at random", "one INFO", "smallest at each place"}
 
 // String returns the words used in docs.
 func (m Merge) String() string {
@@ -106,8 +107,8 @@ type Rule struct {
 
 	// Built is false for a command whose policy this version cannot carry out yet; the client is told so, with Why.
 	Built bool
-	// Why tells the client of a Refused or unbuilt command the reason, and that of a BlockOption command with BLOCK while
-	// leases are not built; else empty. It is a clause without a capital letter and a full stop.
+	// Why tells the client of a Refused or unbuilt command the reason; else empty. It is a clause without a capital letter
+	// and a full stop.
 	Why string
 	// Answer, if not empty, is the whole reply of a Local command: "+OK" or an error with its '-', without the line end.
 	Answer string

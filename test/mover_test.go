@@ -12,13 +12,15 @@ import (
 )
 
 // mover moves slots between the first two nodes of a cluster, away and back: two hundred of them, or fewer, with the version's own command line client,
-// and before that one by hand that stays open and half moved for a while. The nodes keep other slots: an empty primary would become a replica.
+// and before that one by hand that stays open and half moved for a while; or all at once, by the nodes themselves. The nodes keep other slots: an empty
+// primary would become a replica.
 type mover struct {
-	slots int           // in one reshard
-	begin chan struct{} // closed by start
-	done  chan struct{}
-	halt  chan struct{} // closed by stop
-	once  sync.Once
+	slots  int           // in one reshard
+	atomic bool          // by CLUSTER MIGRATESLOTS
+	begin  chan struct{} // closed by start
+	done   chan struct{}
+	halt   chan struct{} // closed by stop
+	once   sync.Once
 
 	// Valid after done.
 	moved int // slots
@@ -29,14 +31,27 @@ type mover struct {
 // lingers is how long a slot moved by hand stays half moved: long for everybody who waits for it, well within the redirect budget.
 const lingers = time.Second
 
+// newAtomicMover is newMover for nodes that move slots by themselves: Valkey 9.0 and later.
+func newAtomicMover(t *testing.T, c *testcluster.Cluster, slots int, d time.Duration, after func()) *mover {
+	t.Helper()
+	m := &mover{slots: slots, atomic: true}
+	m.launch(t, c, d, after)
+	return m
+}
+
 // newMover moves, once started, until the time is over or stop is called, then brings the slots home and calls after. It always ends a
 // move that it began: a killed client would leave slots open.
 func newMover(t *testing.T, c *testcluster.Cluster, slots int, d time.Duration, after func()) *mover {
 	t.Helper()
-	m := &mover{slots: slots, begin: make(chan struct{}), done: make(chan struct{}), halt: make(chan struct{})}
+	m := &mover{slots: slots}
+	m.launch(t, c, d, after)
+	return m
+}
+
+func (m *mover) launch(t *testing.T, c *testcluster.Cluster, d time.Duration, after func()) {
+	m.begin, m.done, m.halt = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go m.run(c, d, after)
 	t.Cleanup(func() { m.stop(); <-m.done })
-	return m
 }
 
 func (m *mover) start() { close(m.begin) }
@@ -55,10 +70,16 @@ func (m *mover) run(c *testcluster.Cluster, d time.Duration, after func()) {
 	defer cancel()
 	a, b := c.Nodes[0], c.Nodes[1]
 	for start, slot := time.Now(), 0; time.Since(start) < d; slot = (slot + movedSlots/8) % movedSlots { // a slot of shared counters
-		for _, away := range []func(from, to *testcluster.Node) error{
+		ways := []func(from, to *testcluster.Node) error{
 			func(from, to *testcluster.Node) error { return m.linger(ctx, c, slot, from, to) },
 			func(from, to *testcluster.Node) error { return m.reshard(ctx, c, from, to) },
-		} {
+		}
+		if m.atomic {
+			ways = []func(from, to *testcluster.Node) error{
+				func(from, to *testcluster.Node) error { return m.migrate(ctx, c, from, to) },
+			}
+		}
+		for _, away := range ways {
 			if m.err = away(a, b); m.err == nil {
 				m.err = away(b, a)
 			}
@@ -83,6 +104,64 @@ func (m *mover) reshard(ctx context.Context, c *testcluster.Cluster, from, to *t
 	m.moved += n
 	m.count++
 	return err
+}
+
+// migrate lets the source hand its lowest slots over, all in one instant, and looks afterwards whether they are there.
+func (m *mover) migrate(ctx context.Context, c *testcluster.Cluster, from, to *testcluster.Node) error {
+	if err := c.WaitOK(ctx); err != nil {
+		return err
+	}
+	last := strconv.Itoa(m.slots - 1)
+	if _, err := c.Do(from, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "0", last, "NODE", to.ID); err != nil {
+		return fmt.Errorf("migrate slots 0 to %s: %w", last, err)
+	}
+	for state := ""; state != "success"; {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("migrate slots 0 to %s: still %s: %w", last, state, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+		job, err := newestMigration(c, from)
+		if err != nil {
+			return err
+		}
+		if state = job["state"]; state == "failed" || state == "cancelled" {
+			return fmt.Errorf("migrate slots 0 to %s: %v", last, job)
+		}
+	}
+	if err := c.WaitOK(ctx); err != nil {
+		return err
+	}
+	owners, err := c.Owners()
+	if err != nil {
+		return err
+	}
+	for slot := range m.slots {
+		if owners[slot] != to {
+			return fmt.Errorf("slot %d did not move to %s", slot, to.Addr)
+		}
+	}
+	m.moved += m.slots
+	m.count++
+	return nil
+}
+
+// newestMigration is the first entry of CLUSTER GETSLOTMIGRATIONS, its texts by name.
+func newestMigration(c *testcluster.Cluster, n *testcluster.Node) (map[string]string, error) {
+	reply, err := c.Do(n, "CLUSTER", "GETSLOTMIGRATIONS")
+	if err != nil {
+		return nil, err
+	}
+	jobs, _ := reply.([]any)
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%s shows no migration", n.Addr)
+	}
+	fields, _ := jobs[0].([]any)
+	job := map[string]string{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		job[fmt.Sprint(fields[i])] = fmt.Sprint(fields[i+1])
+	}
+	return job, nil
 }
 
 // linger moves one slot as clients do it, but rests in the middle.

@@ -55,13 +55,13 @@ type scriptReport struct {
 	Errors                 []string
 }
 
-func runScript(t *testing.T, e endpoint, folder, script, pkg, protocol string) {
+func runScript(t *testing.T, e endpoint, folder, script, pkg, protocol string, more ...string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(e.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("node", script, pkg, host, port, protocol)
+	cmd := exec.Command("node", append([]string{script, pkg, host, port, protocol}, more...)...)
 	cmd.Dir = folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -33,18 +33,26 @@ func TestStormPassesAgainstABareServer(t *testing.T) {
 }
 
 func TestStormSeesNoErrorAndNoDisorderWhileSlotsMove(t *testing.T) {
-	eachVersion(t, func(t *testing.T, v testcluster.Version) {
-		cluster := sharedCluster(t, v)
-		p := startProxy(t, cluster.Addrs()[:1])
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		moves := newMover(t, cluster, movedSlots, seconds(t, "SLOTPROXY_STORM_SECONDS", 15), cancel)
-		opt := stormOptions(p.addr)
-		opt.OnStart = moves.start
-		report, err := storm.Run(ctx, opt)
-		checkStorm(t, report, err)
-		t.Logf("%s: %d slots moved in %d reshards", v, moves.wait(t), moves.count)
-	})
+	eachVersion(t, func(t *testing.T, v testcluster.Version) { stormWhile(t, v, newMover) })
+}
+
+func TestStormSeesNoErrorAndNoDisorderWhileNodesMoveSlotsThemselves(t *testing.T) {
+	stormWhile(t, testcluster.NeedNewest(t), newAtomicMover)
+}
+
+func stormWhile(t *testing.T, v testcluster.Version, mover func(*testing.T, *testcluster.Cluster, int, time.Duration, func()) *mover) {
+	t.Helper()
+	cluster := sharedCluster(t, v)
+	p := startProxy(t, cluster.Addrs()[:1])
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	moves := mover(t, cluster, movedSlots, seconds(t, "SLOTPROXY_STORM_SECONDS", 15), cancel)
+	opt := stormOptions(p.addr)
+	opt.Classes = served
+	opt.OnStart = moves.start
+	report, err := storm.Run(ctx, opt)
+	checkStorm(t, report, err)
+	t.Logf("%s: %d slots moved in %d moves", v, moves.wait(t), moves.count)
 }
 
 // The test of the test: builds that are wrong on purpose must be found, or a green storm proves nothing. A build without ASKING
@@ -55,7 +63,7 @@ func TestStormFindsABuildThatIsWrongOnPurpose(t *testing.T) {
 	for _, c := range []struct {
 		tag           string
 		args, classes []string
-	}{{"fault_noorder", nil, nil}, {"fault_noasking", short, single}, {"", short, single}} {
+	}{{"fault_noorder", nil, served}, {"fault_noasking", short, single}, {"", short, single}} {
 		t.Run(cmp.Or(c.tag, "right"), func(t *testing.T) {
 			o := proxyOptions{Seeds: sharedCluster(t, testcluster.NeedNewest(t)).Addrs()[:1], Args: c.args}
 			if c.tag != "" {

@@ -129,6 +129,7 @@ func limits(cfg *config.Config) proxy.Limits {
 	lim.NodeQueue, lim.BufferBudget = u.NodeQueue, l.BufferBudget
 	lim.Idle, lim.FirstCommand, lim.FrameStall, lim.WriteStall = l.Idle, l.FirstCommand, l.FrameStall, l.WriteStall
 	lim.RedirectBudget, lim.UpstreamTimeout, lim.MaxRedirects = u.RedirectBudget, u.Timeout, u.MaxRedirects
+	lim.Leases = u.MaxLeases
 	before, after := &lim.BeforeAuth, &lim.AfterAuth
 	before.Args, before.Bulk, before.Inline, before.Query = l.BeforeAuth.Args, l.BeforeAuth.Bulk, l.BeforeAuth.Inline, l.BeforeAuth.Query
 	after.Args, after.Bulk, after.Inline, after.Query = l.AfterAuth.Args, l.AfterAuth.Bulk, l.AfterAuth.Inline, l.AfterAuth.Query

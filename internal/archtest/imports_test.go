@@ -58,6 +58,7 @@ var testsMay = map[string]bool{
 	"github.com/valkey-io/valkey-go":      true,
 	"github.com/redis/go-redis/v9":        true,
 	"github.com/gomodule/redigo":          true,
+	"github.com/hibiken/asynq":            true,
 	"github.com/prometheus/client_golang": true,
 	"github.com/goccy/go-yaml":            true,
 }

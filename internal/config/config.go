@@ -93,6 +93,7 @@ type Upstream struct {
 	Timeout        time.Duration // for the reply to one command
 	RedirectBudget time.Duration
 	MaxRedirects   int
+	MaxLeases      int
 	NodeQueue      int // bytes
 }
 

@@ -137,6 +137,9 @@ var pathSettings = []setting{
 		func(c *Config) value {
 			return durationValue{p: &c.Upstream.RedirectBudget, min: time.Millisecond, max: hour}
 		}},
+	{"max_leases", "2000", false, "Connections to one node for blocking commands (BLPOP ...) and WATCH, for all loops together.",
+		"Each blocked client needs one; more wait in line. The node's maxclients is 10000 by default.",
+		func(c *Config) value { return intValue{p: &c.Upstream.MaxLeases, min: 1, max: 1 << 20} }},
 	{"max_redirects", "64", false, "How often one command follows MOVED or ASK.",
 		"A slot that moves on while its command is redirected needs two or three; later ones wait a little longer each, so 64 fill the budget.",
 		func(c *Config) value { return intValue{p: &c.Upstream.MaxRedirects, min: 5, max: 1024} }},

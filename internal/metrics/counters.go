@@ -41,6 +41,8 @@ type Counters struct {
 	UpstreamConnectFailures uint64
 	UpstreamOpen            int64 // gauge
 	InFlight                int64 // gauge: commands written or queued to nodes, not yet answered
+	LeasesBusy              int64 // gauge: connections that one client has for itself
+	LeaseWaits              uint64
 
 	// Bytes and system calls, by Side.
 	BytesIn     [numSides]uint64
@@ -91,6 +93,8 @@ func (c *Counters) AddTo(sum *Counters) {
 	sum.UpstreamConnectFailures += c.UpstreamConnectFailures
 	sum.UpstreamOpen += c.UpstreamOpen
 	sum.InFlight += c.InFlight
+	sum.LeasesBusy += c.LeasesBusy
+	sum.LeaseWaits += c.LeaseWaits
 
 	addAll(sum.BytesIn[:], c.BytesIn[:])
 	addAll(sum.BytesOut[:], c.BytesOut[:])

@@ -51,10 +51,11 @@ const (
 	ClassMultiKey              // keys in more than one place: split and merged
 	ClassKeyspace              // asks every primary, or any node
 	ClassLocal                 // answered by the proxy itself
+	ClassBlocking              // waited in its node for another client
 	numClasses
 )
 
-var classNames = [numClasses]string{"read", "write", "multi_key", "keyspace", "local"}
+var classNames = [numClasses]string{"read", "write", "multi_key", "keyspace", "local", "blocking"}
 
 // String is the label value.
 func (c Class) String() string { return classNames[c] }

@@ -52,6 +52,12 @@ export async function restart(during) {
   restarting = false;
 }
 
+// meanwhile lets the test do its part and returns a promise of its end; unlike restart it expects no error.
+export function meanwhile() {
+  console.log(JSON.stringify({ event: 'restart' }));
+  return next.next();
+}
+
 export function finish() {
   console.log(JSON.stringify({ event: 'done', ...result }));
   lines.close();

@@ -9,7 +9,7 @@ import (
 	"slotproxy/test/wire"
 )
 
-// step is one command with the check of its reply; check returns "" or what is wrong.
+// step is one command with the check of its reply; check returns "" or what is wrong, also about an error reply.
 type step struct {
 	args  []string
 	check func(wire.Value) string
@@ -99,14 +99,14 @@ func wantList(want []string) func(wire.Value) string {
 
 const null = "\x00"
 
-// queue turns rounds of several commands into a stream of single ones.
-type queue struct {
+// rounds turns rounds of several commands into a stream of single ones.
+type rounds struct {
 	steps []step
 	round func() []step
 	drop  func()
 }
 
-func (q *queue) next() step {
+func (q *rounds) next() step {
 	if len(q.steps) == 0 {
 		q.steps = q.round()
 	}
@@ -115,7 +115,7 @@ func (q *queue) next() step {
 	return s
 }
 
-func (q *queue) reset() {
+func (q *rounds) reset() {
 	q.steps = nil
 	if q.drop != nil {
 		q.drop()
@@ -127,7 +127,7 @@ func (q *queue) reset() {
 func newCounter(p *place, _ *shared) class {
 	const most = 20000 // INCRs before a new key; a client that stays keeps its key through several moves of its slot
 	key, n := "", int64(0)
-	q := &queue{drop: func() { key = "" }}
+	q := &rounds{drop: func() { key = "" }}
 	q.round = func() []step {
 		if key == "" {
 			key, n = p.fresh(), 0
@@ -146,7 +146,7 @@ func newCounter(p *place, _ *shared) class {
 // newPair: SET, GET pairs in one pipeline; a GET sees the SET before it and no later one.
 func newPair(p *place, _ *shared) class {
 	key, n := "", 0
-	q := &queue{drop: func() { key = "" }}
+	q := &rounds{drop: func() { key = "" }}
 	q.round = func() []step {
 		if key == "" || n%500 == 499 {
 			key = p.fresh()
@@ -166,7 +166,7 @@ func newPair(p *place, _ *shared) class {
 // newOneSlot: multi-key commands on new keys of one slot, the ones that a half-moved slot answers with TRYAGAIN, between
 // single-key commands on the same keys, which it does not.
 func newOneSlot(p *place, _ *shared) class {
-	q := &queue{}
+	q := &rounds{}
 	q.round = func() []step {
 		k := p.fresh()
 		a, b, c := k+"a", k+"b", k+"c"
@@ -190,7 +190,7 @@ func newOneSlot(p *place, _ *shared) class {
 // newSpread: multi-key commands over many slots, which a proxy has to take apart and put together again.
 func newSpread(p *place, _ *shared) class {
 	const width = 8
-	q := &queue{}
+	q := &rounds{}
 	q.round = func() []step {
 		keys, values, nulls := make([]string, width), make([]string, width), make([]string, width)
 		mset := []string{"MSET"}
@@ -227,7 +227,7 @@ var bigBody = func() string {
 
 // newBig: values of 1 MiB there and back.
 func newBig(p *place, _ *shared) class {
-	q := &queue{}
+	q := &rounds{}
 	q.round = func() []step {
 		key := p.fresh()
 		head := key + "|" + strconv.Itoa(p.rnd.IntN(1<<30)) + "|"
@@ -246,7 +246,7 @@ func newBig(p *place, _ *shared) class {
 // newList: pushes to both ends; each reply is the length, and the list itself shows the order at the end.
 func newList(p *place, _ *shared) class {
 	const pushes = 40
-	q := &queue{}
+	q := &rounds{}
 	q.round = func() []step {
 		key := p.fresh()
 		var left, right []string
@@ -274,7 +274,7 @@ func newList(p *place, _ *shared) class {
 // number of acknowledged INCRs.
 func newShared(p *place, s *shared) class {
 	last := make([]int64, len(s.keys))
-	q := &queue{}
+	q := &rounds{}
 	q.drop = func() { s.doubt.Store(true) }
 	q.round = func() []step {
 		i := p.rnd.IntN(len(s.keys))

@@ -5,18 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"slotproxy/test/wire"
 )
 
-// client runs one class over one connection.
+// client runs one class over one connection, with a window of commands in flight.
 type client struct {
-	opt    *Options
-	class  string
+	party
 	make   func() class
-	place  *place
-	proto  int // 2 or 3
 	window int // commands in flight
 	burst  int // commands in one write
 
@@ -24,7 +19,7 @@ type client struct {
 	conn *wire.Conn
 	src  class
 	ring []flight // in flight, oldest first
-	stat classStat
+	open bool     // the last command sent is inside a MULTI: what follows is queued
 }
 
 type flight struct {
@@ -32,31 +27,19 @@ type flight struct {
 	at time.Time
 }
 
-type classStat struct {
-	ops, errors, violations int64
-	latency                 *hdrhistogram.Histogram // microseconds
-	samples                 []string
-	last                    time.Time
-	longest                 time.Duration // the longest time without a reply
-}
-
 // nonceEvery is the share of commands that nothing but their own reply can answer.
 const nonceEvery = 50
 
-// maxSamples bounds what a failing run prints.
-const maxSamples = 5
-
 func (c *client) run(ctx context.Context) {
-	c.stat.latency = hdrhistogram.New(1, 60_000_000, 2)
+	c.begin()
 	c.src = c.make()
 	defer c.close()
 	for ctx.Err() == nil {
-		if c.conn == nil && !c.connect() {
-			select {
-			case <-ctx.Done():
-			case <-time.After(50 * time.Millisecond): // an endpoint that refuses is an error already, not one per microsecond
+		if c.conn == nil {
+			if c.conn = c.dial(); c.conn == nil {
+				wait(ctx, dialPause)
+				continue
 			}
-			continue
 		}
 		if err := c.turn(); err != nil {
 			c.fail(fmt.Sprintf("connection lost: %v", err))
@@ -67,31 +50,11 @@ func (c *client) run(ctx context.Context) {
 	c.drain()
 }
 
-func (c *client) connect() bool {
-	nc, err := c.opt.Dial()
-	if err != nil {
-		c.fail(fmt.Sprintf("dial: %v", err))
-		return false
-	}
-	c.conn = wire.New(nc)
-	c.stat.last = time.Now()
-	if c.proto != 3 {
-		return true
-	}
-	v, err := c.conn.Do("HELLO", "3")
-	if err != nil || v.Kind != '%' {
-		c.fail(fmt.Sprintf("HELLO 3: %v %v", v, err))
-		c.close()
-		return false
-	}
-	return true
-}
-
 func (c *client) close() {
 	if c.conn != nil {
 		_ = c.conn.Close()
 	}
-	c.conn, c.ring = nil, c.ring[:0]
+	c.conn, c.ring, c.open = nil, c.ring[:0], false
 }
 
 // turn writes one burst and reads as many replies as leave the window open for the next one, so the pipeline never drains.
@@ -116,10 +79,16 @@ func (c *client) turn() error {
 
 func (c *client) send() {
 	s := step{}
-	if c.place.rnd.IntN(nonceEvery) == 0 {
+	if !c.open && c.place.rnd.IntN(nonceEvery) == 0 { // in a MULTI a nonce would be queued
 		s = nonce(c.place)
 	} else {
 		s = c.src.next()
+	}
+	switch s.args[0] {
+	case "MULTI":
+		c.open = true
+	case "EXEC", "DISCARD":
+		c.open = false
 	}
 	c.conn.Append(s.args...)
 	c.ring = append(c.ring, flight{s, time.Now()})
@@ -131,24 +100,11 @@ func (c *client) receive() (clean bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", describe(c.ring[0].args), err)
 	}
-	now := time.Now()
 	f := c.ring[0]
 	c.ring[0] = flight{} // lets a big value go
 	c.ring = c.ring[1:]
-	c.stat.ops++
-	c.stat.longest = max(c.stat.longest, now.Sub(c.stat.last))
-	c.stat.last = now
-	_ = c.stat.latency.RecordValue(max(now.Sub(f.at).Microseconds(), 1)) // out of range only beyond a minute
-	if v.IsError() {
-		c.fail(fmt.Sprintf("%s: %s", describe(f.args), v))
-		return false, nil
-	}
-	if problem := f.check(v); problem != "" {
-		c.stat.violations++
-		c.sample("violation", fmt.Sprintf("%s: %s", describe(f.args), problem))
-		return false, nil
-	}
-	return true, nil
+	c.count(f.at)
+	return c.judge(f.args, v, f.check(v)), nil
 }
 
 // settle reads what is still in flight without checking it, since its expectations stood on the failed command.
@@ -157,6 +113,9 @@ func (c *client) settle() error {
 		if _, err := c.conn.Read(); err != nil {
 			return err
 		}
+	}
+	if c.open { // whatever comes next would be queued; a new connection is not in a MULTI
+		c.close()
 	}
 	c.src.reset()
 	return nil
@@ -175,33 +134,4 @@ func (c *client) drain() {
 			return
 		}
 	}
-}
-
-func (c *client) fail(text string) {
-	c.stat.errors++
-	c.sample("error", text)
-}
-
-func (c *client) sample(what, text string) {
-	if len(c.stat.samples) < maxSamples {
-		c.stat.samples = append(c.stat.samples, fmt.Sprintf("%s %s: %s", c.place.name, what, text))
-	}
-	if c.opt.OnFault != nil {
-		c.opt.OnFault()
-	}
-}
-
-func describe(args []string) string {
-	const most = 60 // enough to see command and key
-	out := ""
-	for i, a := range args {
-		if i > 0 {
-			out += " "
-		}
-		out += a[:min(len(a), most)]
-		if len(out) > 2*most {
-			return out[:2*most] + "..."
-		}
-	}
-	return out
 }

@@ -7,10 +7,11 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-func join(clients []*client) Report {
+func join(runners []runner) Report {
 	var r Report
 	at := map[string]int{}
-	for _, c := range clients {
+	for _, run := range runners {
+		c := run.who()
 		i, ok := at[c.class]
 		if !ok {
 			i = len(r.Classes)
@@ -64,9 +65,9 @@ func (r Report) Violations() (n int64) {
 // String is a table, latencies in milliseconds.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s %10s %7s %10s %9s %9s %9s %9s\n", "class", "replies", "errors", "violations", "p50 ms", "p99 ms", "max ms", "silence")
+	fmt.Fprintf(&b, "%-11s %10s %7s %10s %9s %9s %9s %9s\n", "class", "replies", "errors", "violations", "p50 ms", "p99 ms", "max ms", "silence")
 	for _, c := range r.Classes {
-		fmt.Fprintf(&b, "%-8s %10d %7d %10d", c.Name, c.Ops, c.Errors, c.Violations)
+		fmt.Fprintf(&b, "%-11s %10d %7d %10d", c.Name, c.Ops, c.Errors, c.Violations)
 		if c.Latency != nil {
 			ms := func(us int64) float64 { return float64(us) / 1000 }
 			fmt.Fprintf(&b, " %9.2f %9.2f %9.2f %9.2f", ms(c.Latency.ValueAtQuantile(50)), ms(c.Latency.ValueAtQuantile(99)),

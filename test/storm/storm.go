@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -30,11 +29,13 @@ type Options struct {
 	OnFault func()                   // called by clients at each error and violation, from any goroutine
 }
 
-// makers names the classes; bursts and windows below are per class because 1 MiB values must not pile up.
+// makers names the classes. Each has a make, for clients that keep a window of commands in flight, or a cast, for talks.
 var makers = []struct {
 	name string
 	make func(*place, *shared) class
-	big  bool
+	cast func(*troupe)
+	big  bool // 1 MiB values must not pile up
+	keys int  // shared keys in a slot
 }{
 	{name: "counter", make: newCounter},
 	{name: "pair", make: newPair},
@@ -42,17 +43,33 @@ var makers = []struct {
 	{name: "spread", make: newSpread},
 	{name: "big", make: newBig, big: true},
 	{name: "list", make: newList},
-	{name: "shared", make: newShared},
+	{name: "shared", make: newShared, keys: 1},
+	{name: "multi", make: newMulti},
+	{name: "evalsha", make: newEvalsha, keys: 2},
+	{name: "watch", cast: castWatchers, keys: 1},
+	{name: "queue", cast: castBelts},
+	{name: "pubsub", cast: castChannels},
+	{name: "shardpubsub", cast: castShardChannels},
+	{name: "scan", cast: castSweepers},
+}
+
+// Classes are the names of all classes.
+func Classes() []string {
+	out := make([]string, len(makers))
+	for i, m := range makers {
+		out[i] = m.name
+	}
+	return out
 }
 
 // windows are the pipeline depths in use: none, one round's worth, more than one read of a proxy is likely to hold.
 var windows = []int{64, 1, 16, 256}
 
-// shared is the state of the class of that name, common to its clients.
+// shared is what the clients of one class have in common: keys that all of them add to.
 type shared struct {
 	keys  []string
-	acked []atomic.Int64
-	doubt atomic.Bool // a client lost count, so the sum proves nothing
+	acked []atomic.Int64 // the sum of what was acknowledged for each
+	doubt atomic.Bool    // a client lost count, so the sum proves nothing
 }
 
 // ClassReport sums up one class.
@@ -80,12 +97,14 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	w := wire.New(conn)
 	defer func() { _ = w.Close() }()
 	ballast := opt.ballast()
+	if opt.wants("scan") {
+		ballast = append(ballast, opt.fixed()...)
+	}
 	if err := load(w, ballast); err != nil {
 		return Report{}, err
 	}
-	sh := opt.newShared()
-	clients := opt.clients(sh)
-	if len(clients) == 0 {
+	runners, sums := opt.runners()
+	if len(runners) == 0 {
 		return Report{}, errors.New("storm: no such class")
 	}
 	if opt.OnStart != nil {
@@ -93,11 +112,11 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	}
 	start := time.Now()
 	var wg sync.WaitGroup
-	for _, c := range clients {
+	for _, c := range runners {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Wait()
-	r := join(clients)
+	r := join(runners)
 	r.Elapsed = time.Since(start)
 	// The set-up connection may have been closed meanwhile by an idle limit or a fault that is counted already.
 	if conn, err = opt.Dial(); err != nil {
@@ -105,7 +124,7 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	}
 	last := wire.New(conn)
 	defer func() { _ = last.Close() }()
-	r.Classes = append(r.Classes, sh.verify(last, &r), verifyBallast(last, ballast, &r))
+	r.Classes = append(r.Classes, verifySums(last, sums, &r), verifyBallast(last, ballast, &r))
 	return r, nil
 }
 
@@ -129,10 +148,18 @@ func (o *Options) fill() {
 	}
 }
 
-func (o *Options) clients(sh *shared) []*client {
-	var out []*client
+// runners are all parties of the storm, with what the classes share.
+func (o *Options) runners() (out []runner, sums []*shared) {
 	for k, m := range makers {
 		if !o.wants(m.name) {
+			continue
+		}
+		sh := o.newShared(m.name, m.keys)
+		sums = append(sums, sh)
+		tr := &troupe{opt: o, class: m.name, shared: sh, seed: uint64(k * 1000)}
+		if m.cast != nil {
+			m.cast(tr)
+			out = append(out, tr.runners...)
 			continue
 		}
 		n := o.Clients
@@ -140,11 +167,8 @@ func (o *Options) clients(sh *shared) []*client {
 			n = (n + 1) / 2 // two of them move more bytes than all others together
 		}
 		for i := range n {
-			rnd := rand.New(rand.NewPCG(o.Seed, uint64(k*1000+i)))
-			p := &place{rnd: rnd, hot: o.Hot, name: fmt.Sprintf("%s:%s%d", o.Name, m.name, i), stay: i%2 == 0}
-			p.home = o.Hot[rnd.IntN(len(o.Hot))]
-			c := &client{opt: o, class: m.name, place: p, proto: 2 + i%2, window: windows[i%len(windows)]}
-			c.make = func() class { return m.make(p, sh) }
+			c := &client{party: tr.party(), window: windows[i%len(windows)]}
+			c.make = func() class { return m.make(c.place, sh) }
 			if m.big {
 				c.window = 1 + i%2
 			}
@@ -152,7 +176,7 @@ func (o *Options) clients(sh *shared) []*client {
 			out = append(out, c)
 		}
 	}
-	return out
+	return out, sums
 }
 
 func (o *Options) wants(name string) bool {
@@ -164,34 +188,35 @@ func (o *Options) wants(name string) bool {
 	return len(o.Classes) == 0
 }
 
-func (o *Options) newShared() *shared {
-	const keys = 8 // few, so that many clients meet on each
-	s := &shared{acked: make([]atomic.Int64, keys)}
-	for i := range keys {
-		slot := o.Hot[i*len(o.Hot)/keys]
-		s.keys = append(s.keys, fmt.Sprintf("{%s}%s:shared:%d", Tag(slot), o.Name, i))
+func (o *Options) newShared(class string, perSlot int) *shared {
+	const few = 8 // slots: many clients meet on each
+	s := &shared{acked: make([]atomic.Int64, few*perSlot)}
+	for i := range few * perSlot {
+		slot := o.Hot[i/perSlot*len(o.Hot)/few]
+		s.keys = append(s.keys, fmt.Sprintf("{%s}%s:%s:%d", Tag(slot), o.Name, class, i))
 	}
 	return s
 }
 
-// verify compares the shared counters with what was acknowledged.
-func (s *shared) verify(w *wire.Conn, r *Report) ClassReport {
+// verifySums compares what all clients added to with what was acknowledged.
+func verifySums(w *wire.Conn, sums []*shared, r *Report) ClassReport {
 	out := ClassReport{Name: "sums"}
-	for i, key := range s.keys {
-		want := s.acked[i].Load()
-		if want == 0 || s.doubt.Load() {
-			continue
-		}
-		out.Ops++
-		v, err := w.Do("GET", key)
-		if err != nil || v.IsError() {
-			out.Errors++
-			r.Samples = append(r.Samples, fmt.Sprintf("sums: GET %s: %v %v", key, v, err))
-			continue
-		}
-		if v.Text != strconv.FormatInt(want, 10) {
-			out.Violations++
-			r.Samples = append(r.Samples, fmt.Sprintf("sums: %s is %s, acknowledged INCRs are %d", key, v, want))
+	for _, s := range sums {
+		for i, key := range s.keys {
+			want := s.acked[i].Load()
+			if want == 0 || s.doubt.Load() {
+				continue
+			}
+			out.Ops++
+			v, err := w.Do("GET", key)
+			switch {
+			case err != nil || v.IsError():
+				out.Errors++
+				r.sample(fmt.Sprintf("sums: GET %s: %v %v", key, v, err))
+			case v.Text != strconv.FormatInt(want, 10):
+				out.Violations++
+				r.sample(fmt.Sprintf("sums: %s is %s, acknowledged is %d", key, v, want))
+			}
 		}
 	}
 	return out

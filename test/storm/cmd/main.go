@@ -22,7 +22,7 @@ func main() {
 	first := flag.Int("first", 0, "first hot slot")
 	count := flag.Int("slots", 200, "number of hot slots")
 	ballast := flag.Int("ballast", 20, "further keys per hot slot")
-	classes := flag.String("classes", "", "comma-separated: counter,pair,slot,spread,big,list,shared; empty is all")
+	classes := flag.String("classes", "", "comma-separated, empty is all: "+strings.Join(storm.Classes(), ","))
 	flag.Parse()
 	if *first < 0 || *count < 1 || *first+*count > 16384 {
 		fmt.Fprintln(os.Stderr, "storm: slots run from 0 to 16383")

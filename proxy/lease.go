@@ -1,0 +1,147 @@
+package proxy
+
+// A lease is a node connection that one client has for itself: while a blocking command waits in the node, or from WATCH
+// to EXEC. Leases of a node are bounded; who finds none stands in line, and the longest waiting is served first.
+
+// maxIdleLeases is how many connections that nobody has are kept for the next one, for each node: more than workers
+// that ask again within a second usually are, little memory for a node.
+const maxIdleLeases = 64
+
+// leaseIdle is how long an unused one is kept.
+const leaseIdle = int64(30e9)
+
+var clientIDCommand = []byte("*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n")
+
+// maxLeases is this loop's share of the connections that a node may have to spend.
+func (l *loop) maxLeases() int { return max(1, l.limits.Leases/len(l.p.loops)) }
+
+// lease returns a connection that nobody else uses until it is given back, which happens when its last request is
+// answered, unless the client keeps it. It returns nil when the node cannot be reached, or, with r in the state of waiting,
+// when r stands in line for one.
+func (n *node) lease(s *session, r *request) *nodeConn {
+	l := n.l
+	p := s.profileOf(r)
+	if len(n.line) > 0 && !r.served {
+		n.standInLine(r)
+		return nil
+	}
+	for i := len(n.idle) - 1; i >= 0; i-- {
+		if c := n.idle[i]; c.profile == p {
+			n.idle = append(n.idle[:i], n.idle[i+1:]...)
+			l.stats.LeasesBusy++
+			c.busy = true
+			return c
+		}
+	}
+	if n.info.Failed || l.now < n.retryAt || l.closing {
+		return nil
+	}
+	if len(n.leases) >= l.maxLeases() {
+		if len(n.idle) == 0 {
+			n.standInLine(r)
+			return nil
+		}
+		n.idle[0].close(nil) // another user's
+	}
+	c := n.newConn(p)
+	c.leased, c.busy = true, true
+	n.leases = append(n.leases, c)
+	l.stats.LeasesBusy++
+	l.p.dial(c)
+	return c
+}
+
+// standInLine lets r wait until a lease is given back, or until its time is up: then it is sent again, and answered as
+// one that has waited in the node for so long.
+func (n *node) standInLine(r *request) {
+	l := n.l
+	if l.now >= r.deadline {
+		l.fail(r, causeLease.giveUp(l, r))
+		r.conn = nil
+		return
+	}
+	r.enter(stateWaiting)
+	if !r.inLine {
+		l.stats.LeaseWaits++
+		r.inLine = true
+		r.refs++
+		n.line = append(n.line, r)
+	}
+	if r.deadline < forever {
+		r.wake = r.deadline
+		r.refs++
+		l.waiting.push(r)
+	}
+}
+
+// forever is a deadline that never comes.
+const forever = int64(1) << 62
+
+// returned takes a lease back whose client needs it no more.
+func (n *node) returned(c *nodeConn) {
+	if c.closed || !c.busy {
+		return
+	}
+	c.busy, c.kept = false, false
+	c.idleFrom = n.l.now
+	n.l.stats.LeasesBusy--
+	if len(n.idle) >= maxIdleLeases {
+		c.close(nil)
+	} else {
+		n.idle = append(n.idle, c)
+	}
+	n.serveLine()
+}
+
+// serveLine lets those go on for whom there is a lease now.
+func (n *node) serveLine() {
+	for len(n.line) > 0 && (len(n.idle) > 0 || len(n.leases) < n.l.maxLeases()) {
+		n.callFirst()
+	}
+}
+
+// emptyLine sends everybody in line on: this node has gone.
+func (n *node) emptyLine() {
+	for len(n.line) > 0 {
+		n.callFirst()
+	}
+}
+
+func (n *node) callFirst() {
+	r := n.line[0]
+	n.line = append(n.line[:0], n.line[1:]...)
+	r.inLine = false
+	r.served = true
+	n.l.goAgain(r)
+	r.served = false
+}
+
+// removeLease forgets a connection that is closed.
+func (n *node) removeLease(c *nodeConn) {
+	n.leases = without(n.leases, c)
+	c.profile.conns--
+	if c.busy {
+		c.busy = false
+		n.l.stats.LeasesBusy--
+	} else {
+		n.idle = without(n.idle, c)
+	}
+}
+
+func without(list []*nodeConn, c *nodeConn) []*nodeConn {
+	for i, x := range list {
+		if x == c {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}
+
+// dropIdleLeases closes the ones that nobody has wanted for a while.
+func (l *loop) dropIdleLeases() {
+	for _, n := range l.nodes {
+		for len(n.idle) > 0 && l.now-n.idle[0].idleFrom > leaseIdle {
+			n.idle[0].close(nil) // the first has been idle longest
+		}
+	}
+}

@@ -1,0 +1,350 @@
+package proxy
+
+import (
+	"slotproxy/internal/metrics"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// A transaction is collected here, and each command answered +QUEUED as the server would answer it. EXEC sends the whole
+// of it in one piece on a shared connection: nothing of another client can come between. A node that refuses one of its
+// commands, or all of it, has run none of it, so it goes again as a whole.
+
+// transaction is what a client has queued since MULTI.
+type transaction struct {
+	buf     []byte // from the pool: MULTI and the commands as they go on the wire
+	n       uint32 // commands
+	failed  bool   // one was refused: EXEC will do nothing
+	slot    uint16
+	hasSlot bool
+	write   bool
+	once    bool // must not run twice
+	multi   bool // two keys or more
+	script  bool
+	other   bool // has chosen another database
+	db      int  // the database that the client is in behind it
+	own     []ownReply
+}
+
+// ownReply is a command of a transaction that the proxy answers: its place holds a PING on the wire.
+type ownReply struct {
+	at   int
+	rule *router.Rule
+	args [][]byte
+	db   int // with no rule: a SELECT that the node carries out
+}
+
+const (
+	// maxQueuedCommands and maxQueuedBytes bound a transaction: as large as a pipeline of a large batch job, small enough
+	// that a node is not held up for seconds.
+	maxQueuedCommands = 1 << 20
+	maxQueuedBytes    = 512 << 20
+)
+
+var (
+	multiCommand  = []byte("*1\r\n$5\r\nMULTI\r\n")
+	execCommand   = []byte("*1\r\n$4\r\nEXEC\r\n")
+	pingCommand   = []byte("*1\r\n$4\r\nPING\r\n")
+	queuedReply   = []byte("+QUEUED\r\n")
+	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$7\r\nDISCARD\r\n")
+	unwatchBytes  = []byte("*1\r\n$7\r\nUNWATCH\r\n")
+	execAbortLine = []byte("-EXECABORT Transaction discarded because of previous errors.\r\n")
+)
+
+// transact takes the commands of the transaction family. It reports false when the command has to be offered again.
+func (s *session) transact(rule *router.Rule) bool {
+	if s.tx != nil && rule.Flags&router.FlagNoMulti != 0 && rule.Name != "exec" && rule.Name != "discard" {
+		return s.refuse(rule, s.l.notInMulti(rule))
+	}
+	switch rule.Name {
+	case "multi":
+		return s.multi(rule)
+	case "exec":
+		return s.exec(rule)
+	case "discard":
+		return s.discard(rule)
+	case "watch":
+		return s.watchKeys(rule)
+	default:
+		return s.unwatchAll(rule)
+	}
+}
+
+// multi begins a transaction. The first of a user asks a node whether he may: one who may not would run the commands
+// one by one.
+func (s *session) multi(rule *router.Rule) bool {
+	switch {
+	case s.tx != nil:
+		s.l.stats.Commands[rule.ID].ProxyError++
+		s.ownError(errTextNestedMulti)
+		return true
+	case s.profile.multi:
+		s.beginTransaction()
+		s.answered(rule, okReply)
+		return true
+	case s.head != nil:
+		s.stop(stopBarrier)
+		return false
+	}
+	r := s.request(rule, nil)
+	r.class = metrics.ClassKeyspace
+	r.fan = s.l.newFanout()
+	r.fan.raw, r.fan.merge = true, mergeProbe
+	p := s.l.newPart(r)
+	p.pre = 1
+	s.l.setBuf(p, multiProbe)
+	s.stop(stopBarrier)
+	s.goParts(r)
+	return true
+}
+
+// mergeProbe begins the transaction when a node has agreed to MULTI and DISCARD.
+func mergeProbe(r *request, dst []byte) ([]byte, bool) {
+	p, s := r.fan.parts[0], r.sess
+	if p.early != nil {
+		return append(dst, p.early...), true
+	}
+	if p.reply[0] != '-' {
+		s.profile.multi = true
+		s.beginTransaction()
+	}
+	return append(dst, p.reply...), true
+}
+
+func (s *session) beginTransaction() {
+	t := s.spare
+	if t == nil {
+		t = &transaction{}
+	}
+	s.spare = nil
+	t.buf = append(s.l.pool.get(512), multiCommand...)
+	t.db = s.profile.key.db
+	s.tx = t
+}
+
+// dropTransaction forgets what is queued.
+func (s *session) dropTransaction() {
+	t := s.tx
+	if t == nil {
+		return
+	}
+	s.l.pool.put(t.buf)
+	*t = transaction{own: t.own[:0]}
+	s.spare, s.tx = t, nil
+}
+
+// answered counts a command that the proxy has answered itself, and answers it.
+func (s *session) answered(rule *router.Rule, reply []byte) {
+	s.l.stats.Commands[rule.ID].OK++
+	s.say(reply)
+}
+
+// enlist queues a command, or refuses it as the server would; then EXEC will do nothing.
+func (s *session) enlist(rule *router.Rule, raw []byte) bool {
+	t, args := s.tx, s.parser.Args
+	if rule.Flags&router.FlagNoMulti != 0 {
+		return s.refuse(rule, s.l.notInMulti(rule))
+	}
+	switch rule.Policy {
+	case router.Shard, router.Split, router.Script, router.Lease:
+		d, keys := router.Decide(rule, args, s.l.keys)
+		s.l.keys = keys
+		if d.Cross || d.HasSlot && t.hasSlot && d.Slot != t.slot {
+			return s.refuse(rule, errTextCrossSlot)
+		}
+		if d.HasSlot {
+			t.multi = t.multi || t.hasSlot || d.Multi
+			t.slot, t.hasSlot = d.Slot, true
+		}
+	case router.AnyNode:
+	case router.Local:
+		return s.enlistLocal(rule, raw)
+	case router.Refused:
+		return s.refuse(rule, unsupported(rule))
+	default:
+		return s.refuse(rule, notInTransaction(rule))
+	}
+	return s.enlistBytes(rule, raw)
+}
+
+// enlistBytes queues a command that the node will run.
+func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
+	t := s.tx
+	if t.n >= maxQueuedCommands || len(t.buf)+len(raw) > maxQueuedBytes {
+		return s.refuse(rule, errTextBigTransaction)
+	}
+	t.write = t.write || rule.Flags&router.FlagWrite != 0
+	t.once = t.once || !rule.Repeatable
+	t.script = t.script || rule.Policy == router.Script
+	if s.parser.Canonical {
+		t.append(s.l, raw)
+	} else {
+		s.l.scratch = resp.AppendCommand(s.l.scratch[:0], s.parser.Args...)
+		t.append(s.l, s.l.scratch)
+	}
+	t.n++
+	s.answered(rule, queuedReply)
+	return true
+}
+
+// enlistLocal queues a command that the proxy answers at its place in the reply of EXEC.
+func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
+	t, cmd := s.tx, s.l.cmds.local[rule.ID]
+	switch {
+	case rule.Name == "ping" || rule.Name == "echo":
+		return s.enlistBytes(rule, raw)
+	case rule.Name == "select":
+		return s.enlistSelect(rule, raw)
+	case cmd.alone || cmd.run == nil && rule.Answer == "":
+		return s.refuse(rule, notInTransaction(rule))
+	}
+	args := make([][]byte, len(s.parser.Args))
+	for i, a := range s.parser.Args {
+		args[i] = append([]byte(nil), a...)
+	}
+	t.own = append(t.own, ownReply{at: int(t.n), rule: rule, args: args})
+	t.append(s.l, pingCommand)
+	t.n++
+	s.answered(rule, queuedReply)
+	return true
+}
+
+// enlistSelect queues SELECT. Another database than the client's makes the connection its own: it has to be closed
+// afterwards.
+func (s *session) enlistSelect(rule *router.Rule, raw []byte) bool {
+	n, ok := resp.ParseInt(s.parser.Args[1])
+	if ok && int(n) == s.tx.db && !s.tx.other {
+		s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), rule: okRule})
+		s.tx.append(s.l, pingCommand)
+		s.tx.n++
+		s.answered(rule, queuedReply)
+		return true
+	}
+	s.tx.other = true
+	s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), db: int(n)})
+	return s.enlistBytes(rule, raw)
+}
+
+// okRule answers SELECT of the database that the client is in.
+var okRule = &router.Rule{Name: "select", Answer: "+OK"}
+
+func (t *transaction) append(l *loop, b []byte) {
+	if n := len(t.buf) + len(b); n > cap(t.buf) {
+		t.buf = l.pool.grow(t.buf, max(n, 2*len(t.buf)))
+	}
+	t.buf = append(t.buf, b...)
+}
+
+func (s *session) discard(rule *router.Rule) bool {
+	if s.tx == nil {
+		return s.refuse(rule, errTextNoMultiDiscard)
+	}
+	s.dropTransaction()
+	s.unwatch()
+	s.answered(rule, okReply)
+	return true
+}
+
+// exec sends what has been queued.
+func (s *session) exec(rule *router.Rule) bool {
+	t := s.tx
+	switch {
+	case t == nil:
+		return s.refuse(rule, errTextNoMultiExec)
+	case s.watch != nil && s.head != nil || t.other && s.head != nil:
+		s.stop(stopBarrier)
+		return false
+	case t.failed:
+		s.dropTransaction()
+		s.unwatch()
+		s.l.stats.Commands[rule.ID].ProxyError++
+		s.say(execAbortLine)
+		return true
+	case s.watch != nil && t.hasSlot && t.slot != s.watch.slot:
+		s.dropTransaction()
+		s.unwatch()
+		return s.refuse(rule, errTextCrossSlot)
+	case t.n == 0 && s.watch == nil:
+		s.dropTransaction()
+		s.answered(rule, resp.AppendArray(nil, 0))
+		return true
+	}
+	t.append(s.l, execCommand)
+	r := s.request(rule, nil)
+	r.take(t.buf)
+	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
+	r.write, r.once, r.script = t.write, t.once, t.script
+	r.pre = t.n + 1
+	r.class = metrics.ClassWrite
+	if len(t.own) > 0 || t.other {
+		r.tx, s.spare = t, nil // the reply needs it
+	} else {
+		*t = transaction{own: t.own[:0]}
+		s.spare = t
+	}
+	s.tx = nil
+	switch {
+	case s.watch != nil:
+		s.execWatched(r)
+	case t.other:
+		r.own = true
+		s.stop(stopBarrier)
+		s.sendInOrder(r)
+	default:
+		s.sendInOrder(r)
+	}
+	return true
+}
+
+// settled takes the array that EXEC has answered, puts the proxy's own answers to their places, and follows a SELECT.
+func (l *loop) settled(r *request, reply []byte) []byte {
+	t, s := r.tx, r.sess
+	r.tx = nil
+	if t.other && r.conn != nil {
+		r.conn.close(nil) // it is in another database than its profile
+	}
+	if s == nil {
+		return reply
+	}
+	_, count, at, ok := resp.AggHeader(reply)
+	if !ok || count < 0 {
+		return reply
+	}
+	out := append([]byte(nil), reply[:at]...)
+	own := t.own
+	for i := range count {
+		n, err := resp.Skip(reply[at:])
+		if err != nil || n == 0 {
+			return reply
+		}
+		if len(own) > 0 && own[0].at == i {
+			out = s.place(out, own[0], reply[at:at+n])
+			own = own[1:]
+		} else {
+			out = append(out, reply[at:at+n]...)
+		}
+		at += n
+	}
+	return out
+}
+
+// place appends the reply to a command that the proxy answers, or follows.
+func (s *session) place(dst []byte, o ownReply, reply []byte) []byte {
+	if o.rule == nil && reply[0] == '-' {
+		return resp.AppendError(dst, errTextDBIndex)
+	}
+	if o.rule == nil {
+		k := s.profile.key
+		k.db = o.db
+		s.use(s.l.profileFor(k))
+		return append(dst, reply...)
+	}
+	if o.rule.Answer != "" {
+		return append(dst, o.rule.Answer+"\r\n"...)
+	}
+	s.captured, s.capturing, s.rule = dst, true, o.rule
+	s.l.cmds.local[o.rule.ID].run(s, o.args)
+	s.capturing = false
+	dst, s.captured = s.captured, nil
+	return dst
+}

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"bytes"
+
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// Most errors are either the client's or a redirect, which steered tells apart by their code. This file is about those
+// that are not what they seem: errors behind another error, of scripts, and of commands that were waiting in the node.
+
+// judge takes an error reply of a request that needs a closer look.
+func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
+	early := r.early
+	r.early = nil
+	line := append(l.errorLine[:0], piece...) // what follows may give r another reply
+	l.errorLine = line
+	l.dropReply(r)
+	switch {
+	case early != nil && redirects(early):
+		line = early // the node said so while the transaction was queued, and then dropped it
+	case early != nil && r.tx == nil:
+		// The user may not say ASKING. He has to wait until the slot has one owner.
+		l.unsettle(r.slot)
+		r.to, r.asking = nil, false
+		l.tryLater(r, causeTryAgain)
+		return
+	case early != nil && resp.Classify(line) == resp.ExecAbort:
+		l.fail(r, abortedBecause(early))
+		return
+	}
+	switch {
+	case r.watched && redirects(line):
+		l.finish(r, l.nullArray(r)) // a watched key is elsewhere now: it has been touched
+	case r.rule.Policy == router.Script:
+		l.examine(c, r, line)
+	case r.block != nil && resp.Classify(line) == resp.Unblocked && !askedFor(line):
+		l.hint(router.Hint{Cause: router.Down, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
+		r.to, r.asking = nil, false
+		l.tryLater(r, causeTryAgain)
+	case !l.steered(c, r, line):
+		l.finish(r, line)
+	}
+}
+
+// redirects says that an error line is one of those that steered acts on.
+func redirects(line []byte) bool {
+	switch resp.Classify(line) {
+	case resp.Moved, resp.Ask, resp.TryAgain, resp.ClusterDown, resp.Loading, resp.MasterDown, resp.ReadOnly:
+		return true
+	}
+	return false
+}
+
+func (l *loop) nullArray(r *request) []byte {
+	l.scratch = resp.AppendNullArray(l.scratch[:0], r.root().sess.profile.key.proto)
+	return l.scratch
+}
+
+// examine decides about an error that a script may have made up.
+func (l *loop) examine(_ *nodeConn, r *request, line []byte) { l.finish(r, line) }
+
+// askedFor says that a wait was ended by CLIENT UNBLOCK, not by the cluster.
+func askedFor(line []byte) bool { return bytes.Contains(line, []byte("CLIENT UNBLOCK")) }

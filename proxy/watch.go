@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"slotproxy/internal/metrics"
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// watch is what a client holds between WATCH and EXEC: a lease on the node of its keys. When the keys go elsewhere, or
+// the connection breaks, they count as touched: EXEC answers null, and the client tries again as it would after any
+// other change.
+type watch struct {
+	conn   *nodeConn
+	slot   uint16
+	asking bool // the slot is moving to this node
+	broken bool
+}
+
+// watchKeys takes WATCH. It stands alone, so that no later command can run before the keys are watched.
+func (s *session) watchKeys(rule *router.Rule) bool {
+	if s.tx != nil {
+		s.l.stats.Commands[rule.ID].ProxyError++
+		s.ownError(errTextWatchInMulti)
+		return true
+	}
+	if s.head != nil {
+		s.stop(stopBarrier)
+		return false
+	}
+	d, keys := router.Decide(rule, s.parser.Args, s.l.keys)
+	s.l.keys = keys
+	if d.Cross || s.watch != nil && s.watch.slot != d.Slot {
+		return s.refuse(rule, errTextCrossSlot)
+	}
+	r := s.request(rule, nil)
+	r.class = metrics.ClassKeyspace
+	r.fan = s.l.newFanout()
+	r.fan.merge = mergeWatch
+	p := s.l.newPart(r)
+	p.slot, p.hasSlot, p.multi, p.own, p.once = d.Slot, true, d.Multi, true, false
+	s.l.setBuf(p, resp.AppendCommand(nil, s.parser.Args...))
+	s.stop(stopBarrier)
+	w := s.watch
+	if w == nil {
+		s.goParts(r)
+		return true
+	}
+	if w.gone() {
+		s.l.finish(p, okReply) // EXEC will answer null in any case
+		return true
+	}
+	p.raw, p.asking = true, w.asking
+	r.fan.raw = true
+	w.conn.send(p)
+	return true
+}
+
+// mergeWatch keeps the lease on which the keys are watched.
+func mergeWatch(r *request, dst []byte) ([]byte, bool) {
+	p, s := r.fan.parts[0], r.sess
+	if s.watch != nil {
+		if p.reply[0] == '-' { // the slot has moved since the first WATCH
+			s.watch.broken = true
+		}
+		return append(dst, okReply...), true
+	}
+	if string(p.reply) == string(okReply) {
+		p.conn.kept = true
+		s.watch = &watch{conn: p.conn, slot: p.slot, asking: p.asking}
+	}
+	return append(dst, p.reply...), true
+}
+
+// gone says that the watched keys are no longer where they were.
+func (w *watch) gone() bool { return w.broken || w.conn.closed }
+
+// unwatchAll takes UNWATCH.
+func (s *session) unwatchAll(rule *router.Rule) bool {
+	if s.tx != nil {
+		return s.enlistBytes(rule, unwatchBytes)
+	}
+	s.unwatch()
+	s.answered(rule, okReply)
+	return true
+}
+
+// unwatch gives the lease back.
+func (s *session) unwatch() {
+	w := s.watch
+	s.watch = nil
+	if w == nil || w.conn.closed {
+		return
+	}
+	w.conn.kept = false
+	s.l.ask(w.conn, unwatchBytes, nil)
+}
+
+// execWatched sends a transaction where its keys are watched.
+func (s *session) execWatched(r *request) {
+	w := s.watch
+	s.watch = nil
+	s.stop(stopBarrier)
+	if w.gone() {
+		if !w.conn.closed {
+			w.conn.kept = false
+			s.l.ask(w.conn, unwatchBytes, nil)
+		}
+		s.l.finish(r, s.l.nullArray(r))
+		return
+	}
+	r.watched, r.asking = true, w.asking
+	w.conn.kept = false
+	if r.write {
+		s.noteWrite(w.conn.node)
+	}
+	w.conn.send(r)
+}
+
+// leased takes a command that needs a connection of its client's own.
+func (s *session) leased(rule *router.Rule, raw []byte) bool {
+	if rule.Name == "wait" || rule.Name == "waitaof" {
+		return s.await(rule)
+	}
+	return s.blockOn(rule, raw)
+}
+
+// await asks every node that got a write of this client how many replicas have it, and answers the least. A node counts
+// for the connection that asks; a PING before makes it look at all that was written until then.
+func (s *session) await(rule *router.Rule) bool {
+	if s.head != nil {
+		s.stop(stopBarrier)
+		return false
+	}
+	b := s.blockingOf(rule, s.parser.Args)
+	if b == nil {
+		s.anywhere(rule, resp.AppendCommand(nil, s.parser.Args...))
+		return true
+	}
+	to := s.wrote
+	s.wrote = nil
+	if len(to) == 0 {
+		if n := s.l.anyNode(s); n != nil {
+			to = []*node{n}
+		}
+	}
+	r := s.request(rule, nil)
+	r.class = metrics.ClassBlocking
+	r.fan = s.l.newFanout()
+	r.fan.merge = mergers[rule.Merge]
+	for _, n := range to {
+		p := s.l.newPart(r)
+		p.to, p.own, p.block, p.pre, p.once = n, true, b, 1, false
+		p.deadline = max(p.deadline, b.until)
+		s.l.setBuf(p, append(append([]byte(nil), pingCommand...), resp.AppendCommand(nil, s.parser.Args...)...))
+	}
+	s.block(r)
+	if len(to) == 0 {
+		s.l.fail(r, causeNoOwner.giveUp(s.l, r))
+		return true
+	}
+	s.goParts(r)
+	return true
+}
