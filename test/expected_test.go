@@ -1,6 +1,7 @@
 package test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -71,7 +72,8 @@ func (e expectations) judge(t *testing.T, c *testCase, v testcluster.Version, di
 func (e expectations) finish(t *testing.T) {
 	t.Helper()
 	families := map[string]int{}
-	for name, x := range e {
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		x := e[name]
 		families[x.family]++
 		if len(x.failed) == 0 && len(x.ran) > 0 {
 			t.Errorf("%s now passes: take it off %s", name, expectedFile)
