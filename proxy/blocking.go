@@ -127,6 +127,26 @@ func (l *loop) forsake(r *request) {
 	l.cancel(r, "TIMEOUT", 0)
 }
 
+// unblock ends the wait of a client as CLIENT UNBLOCK does: as if its time were up, or with an error. It reports whether
+// the client waited.
+func (s *session) unblock(withError bool) bool {
+	r := s.blocked
+	if r == nil || r.fan != nil || r.state == stateDone {
+		return false
+	}
+	switch {
+	case r.state == stateSent && withError:
+		s.l.cancel(r, "ERROR", 0)
+	case r.state == stateSent:
+		s.l.cancel(r, "TIMEOUT", 0)
+	case withError:
+		s.l.fail(r, errTextUnblocked)
+	default:
+		s.l.finish(r, s.l.nullArray(r))
+	}
+	return true
+}
+
 // maxCancels is how often a node is asked to end a wait that it has not seen begin yet.
 const maxCancels = 100
 

@@ -117,6 +117,9 @@ func (s *session) request(rule *router.Rule, raw []byte) *request {
 	r.start = l.now
 	r.deadline = l.now + l.limits.RedirectBudget.Nanoseconds()
 	r.write = rule.Flags&router.FlagWrite != 0
+	if s.caching != "" {
+		r.caching, s.caching = s.caching, ""
+	}
 	r.once = !rule.Repeatable
 	r.class = metrics.ClassRead
 	if r.write {

@@ -28,11 +28,18 @@ const (
 	errTextClientID    = "ERR Invalid client ID"
 	errTextNoProto     = "NOPROTO unsupported protocol version"
 
-	errTextNestedMulti    = "ERR MULTI calls can not be nested"
-	errTextWatchInMulti   = "ERR WATCH inside MULTI is not allowed"
-	errTextNoMultiExec    = "ERR EXEC without MULTI"
-	errTextNoMultiDiscard = "ERR DISCARD without MULTI"
-	errTextBigTransaction = "PROXYLIMIT the transaction has too many commands or bytes"
+	errTextNestedMulti     = "ERR MULTI calls can not be nested"
+	errTextWatchInMulti    = "ERR WATCH inside MULTI is not allowed"
+	errTextTrackingRESP2   = "PROXYUNSUPPORTED CLIENT TRACKING with REDIRECT needs a client that has said HELLO 3"
+	errTextTooManyTracking = "PROXYLIMIT too many clients with CLIENT TRACKING, each has a connection to every node"
+	errTextNoRedirect      = "ERR The client ID you want redirect to does not exist"
+	errTextNoTracking      = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+	errTextNoOptin         = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
+	errTextNoOptout        = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
+	errTextUnblocked       = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+	errTextNoMultiExec     = "ERR EXEC without MULTI"
+	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
+	errTextBigTransaction  = "PROXYLIMIT the transaction has too many commands or bytes"
 )
 
 var (

@@ -78,7 +78,7 @@ const headerRoom = 32
 func (l *loop) newPart(r *request) *request {
 	p := l.newRequest()
 	p.parent, p.rule, p.write, p.once, p.class = r, r.rule, r.write, r.once, r.class
-	p.start, p.deadline = r.start, r.deadline
+	p.start, p.deadline, p.caching = r.start, r.deadline, r.caching
 	p.part = uint32(len(r.fan.parts))
 	p.refs = 1
 	r.fan.parts = append(r.fan.parts, p)

@@ -29,15 +29,19 @@ var locals = map[string]localCommand{
 	"reset":  {run: localReset, alone: true},
 	"select": {run: localSelect, alone: true},
 
-	"client|capa":     {run: localOK},
-	"client|getname":  {run: clientGetName},
-	"client|id":       {run: clientID},
-	"client|info":     {run: clientInfo},
-	"client|list":     {run: clientList, alone: true},
-	"client|no-evict": {run: clientOnOff},
-	"client|no-touch": {run: clientOnOff},
-	"client|setinfo":  {run: clientSetInfo},
-	"client|setname":  {run: clientSetName},
+	"client|caching":      {run: clientCaching},
+	"client|getredir":     {run: clientGetRedir},
+	"client|tracking":     {run: clientTracking, alone: true},
+	"client|trackinginfo": {run: clientTrackingInfo},
+	"client|capa":         {run: localOK},
+	"client|getname":      {run: clientGetName},
+	"client|id":           {run: clientID},
+	"client|info":         {run: clientInfo},
+	"client|list":         {run: clientList, alone: true},
+	"client|no-evict":     {run: clientOnOff},
+	"client|no-touch":     {run: clientOnOff},
+	"client|setinfo":      {run: clientSetInfo},
+	"client|setname":      {run: clientSetName},
 }
 
 // commandSet is the command table with our answers beside it. Immutable.
@@ -118,6 +122,9 @@ func localRole(s *session, _ [][]byte) {
 
 // localReset returns the connection to the state of a new one.
 func localReset(s *session, _ [][]byte) {
+	s.dropTransaction()
+	s.unwatch()
+	s.endTracking()
 	s.use(s.l.plain)
 	s.authed = !s.l.p.cfg.AuthRequired()
 	s.name, s.libName, s.libVer = "", "", ""
@@ -126,9 +133,17 @@ func localReset(s *session, _ [][]byte) {
 
 // use changes the profile of the client's later commands.
 func (s *session) use(p *profile) {
-	s.profile.sessions--
+	old := s.profile
+	old.sessions--
 	p.sessions++
 	s.profile = p
+	if old.key.client == s.id && old != p { // nobody else has it, and it still tells of changes
+		old.pushTo, old.cut = nil, nil
+		s.l.dropProfile(old)
+	}
+	if p.key.client == s.id {
+		p.pushTo, p.cut = s.invalidated, s.forget
+	}
 }
 
 // profileOf is the profile that r runs under: the client's, or the one that it tries to log in to.
@@ -175,8 +190,11 @@ func (s *session) loggedIn(reply []byte, undecided bool) []byte {
 		return reply
 	}
 	if reply[0] == '-' {
-		if !lg.auth {
+		if !lg.auth && lg.failed != "" {
 			return resp.AppendError(nil, lg.failed)
+		}
+		if !lg.auth {
+			return reply
 		}
 		s.failures++
 		if s.failures >= s.l.limits.AuthFailures {

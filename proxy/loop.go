@@ -46,6 +46,7 @@ type loop struct {
 	sessions []*session
 	nodes    map[string]*node
 	profiles map[profileKey]*profile
+	trackers int      // clients with CLIENT TRACKING
 	plain    *profile // no AUTH, database 0, RESP2: what a new client has
 
 	cmds      *commandSet
@@ -213,6 +214,7 @@ func (l *loop) tick() {
 	l.lastSlow = l.now
 	l.checkSessions()
 	l.dropIdleProfiles()
+	l.reachAll()
 	l.dropIdleLeases()
 }
 

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"slotproxy/internal/metrics"
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -19,7 +21,8 @@ type transaction struct {
 	hasSlot bool
 	write   bool
 	once    bool // must not run twice
-	multi   bool // two keys or more
+	key     []byte
+	multi   bool // there is another key than that
 	script  bool
 	other   bool // has chosen another database
 	db      int  // the database that the client is in behind it
@@ -129,7 +132,7 @@ func (s *session) dropTransaction() {
 		return
 	}
 	s.l.pool.put(t.buf)
-	*t = transaction{own: t.own[:0]}
+	*t = transaction{own: t.own[:0], key: t.key[:0]}
 	s.spare, s.tx = t, nil
 }
 
@@ -153,8 +156,7 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 			return s.refuse(rule, errTextCrossSlot)
 		}
 		if d.HasSlot {
-			t.multi = t.multi || t.hasSlot || d.Multi
-			t.slot, t.hasSlot = d.Slot, true
+			t.sees(d, args[keys[0]])
 		}
 	case router.AnyNode:
 	case router.Local:
@@ -165,6 +167,15 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 		return s.refuse(rule, notInTransaction(rule))
 	}
 	return s.enlistBytes(rule, raw)
+}
+
+// sees notes the keys of a command.
+func (t *transaction) sees(d router.Decision, first []byte) {
+	if !t.hasSlot {
+		t.key = append(t.key[:0], first...)
+	}
+	t.multi = t.multi || d.Multi || !bytes.Equal(t.key, first)
+	t.slot, t.hasSlot = d.Slot, true
 }
 
 // enlistBytes queues a command that the node will run.
@@ -279,7 +290,7 @@ func (s *session) exec(rule *router.Rule) bool {
 	if len(t.own) > 0 || t.other {
 		r.tx, s.spare = t, nil // the reply needs it
 	} else {
-		*t = transaction{own: t.own[:0]}
+		*t = transaction{own: t.own[:0], key: t.key[:0]}
 		s.spare = t
 	}
 	s.tx = nil

@@ -124,6 +124,7 @@ type profile struct {
 	sessions int // clients that use it
 
 	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
+	cut    func()            // of a client's own profile: hears that one of its connections has broken
 	multi  bool              // the user may use transactions: a node has said so
 	lonely bool              // scripts of this user need connections of their own, see suspect.go
 }
@@ -134,7 +135,8 @@ type profileKey struct {
 	db             int
 	proto          int
 	client         uint64 // the only client that may use it, 0 for all: its node connections have a state of their own
-	tracking       string // CLIENT TRACKING as it goes on the wire at the end of the handshake; empty: none
+	tracking       string // commands of CLIENT TRACKING as they go on the wire at the end of the handshake; empty: none
+	trackings      int    // their number
 }
 
 // profileFor finds or makes a profile.

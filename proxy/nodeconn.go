@@ -98,7 +98,7 @@ func (c *nodeConn) greet() {
 	}
 	if k.tracking != "" {
 		hello = append(hello, k.tracking...)
-		c.greeting++
+		c.greeting += uint8(k.trackings)
 	}
 	if c.leased {
 		hello = append(hello, clientIDCommand...)
@@ -133,6 +133,10 @@ func (c *nodeConn) send(r *request) {
 	if r.asking && !faultNoAsking {
 		r.lead++
 		c.put(askingCommand)
+	}
+	if r.caching != "" {
+		r.lead++
+		c.put([]byte(r.caching))
 	}
 	c.put(r.buf)
 	r.end = c.queued()
@@ -394,5 +398,8 @@ func (c *nodeConn) lost(err error) {
 	c.drained()
 	if c.feed != nil {
 		c.feed.cut(c, err)
+	}
+	if c.attached && c.profile.cut != nil {
+		c.profile.cut()
 	}
 }

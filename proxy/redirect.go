@@ -26,6 +26,9 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 	if r.tx != nil && piece[0] != '-' {
 		piece = l.settled(r, piece)
 	}
+	if r.early != nil && r.block != nil {
+		piece = r.early // what has to go before WAIT was refused
+	}
 	if piece[0] != '-' || r.raw {
 		l.finish(r, piece)
 		return
@@ -261,6 +264,9 @@ func (l *loop) send(r *request) {
 	}
 	if r.write {
 		s.noteWrite(n)
+	}
+	if s.tracking != nil && r.hasSlot {
+		s.tracking.reads(r.slot)
 	}
 	c.send(r)
 	if c.aboveMark {

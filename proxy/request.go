@@ -31,10 +31,11 @@ type request struct {
 	args   int    // number of arguments, for the error texts of part commands
 
 	// A request of the proxy's own has no client: then is told the reply, nil when the connection was lost. See ask.go.
-	then  func(l *loop, r *request, reply []byte)
-	early []byte       // the first error among the replies that come before the one that counts
-	block *blocking    // of a command that may wait in its node, see blocking.go
-	tx    *transaction // of an EXEC, the transaction that it carries out, see multi.go
+	then    func(l *loop, r *request, reply []byte)
+	caching string       // CLIENT CACHING to go before it, empty for none
+	early   []byte       // the first error among the replies that come before the one that counts
+	block   *blocking    // of a command that may wait in its node, see blocking.go
+	tx      *transaction // of an EXEC, the transaction that it carries out, see multi.go
 
 	next *request  // behind this one in the client's queue
 	conn *nodeConn // where it is in flight

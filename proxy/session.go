@@ -54,6 +54,8 @@ type session struct {
 	tx        *transaction // between MULTI and EXEC
 	spare     *transaction // for the next one
 	watch     *watch       // between WATCH and EXEC
+	tracking  *tracking    // CLIENT TRACKING is on
+	caching   string       // CLIENT CACHING to go before the next command
 	blocked   *request     // waits in a node
 	wrote     []*node      // got a write of this client since its last WAIT
 	pushes    []byte       // messages that came in the middle of a reply
@@ -402,6 +404,7 @@ func (s *session) lost(err error) {
 	s.head, s.tail, s.queued, s.unsent = nil, nil, 0, 0
 	s.unwatch()
 	s.dropTransaction()
+	s.endTracking()
 	l.removeSession(s)
 	l.stats.SessionsClosed[s.reason]++
 	s.profile.sessions--

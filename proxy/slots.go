@@ -115,6 +115,9 @@ func (l *loop) setOwner(slot uint16, n *node) {
 	if v.owner == n {
 		return
 	}
+	if v.owner != nil {
+		l.slotLeft(slot)
+	}
 	v.owner = n
 	if v.inFlight > 0 || v.trouble != nil {
 		l.unsettle(slot)
@@ -150,6 +153,7 @@ func (l *loop) adoptTable(t *router.Table) {
 	for _, i := range t.Primaries() {
 		l.primaries = append(l.primaries, byIndex[i])
 	}
+	l.reachAll()
 	l.sweepTrouble()
 	l.wakeWaiting()
 }

@@ -20,7 +20,7 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	switch {
 	case early != nil && redirects(early):
 		line = early // the node said so while the transaction was queued, and then dropped it
-	case early != nil && r.tx == nil:
+	case early != nil && r.asking && r.tx == nil:
 		// The user may not say ASKING. He has to wait until the slot has one owner.
 		l.unsettle(r.slot)
 		r.to, r.asking = nil, false

@@ -1,0 +1,301 @@
+package proxy
+
+import (
+	"bytes"
+	"strings"
+
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// CLIENT TRACKING: a node remembers which keys a connection has read and tells it when they change. So a client that
+// tracks has node connections of its own, whose handshake ends with its CLIENT TRACKING, and gets what the nodes push
+// there. What no node can tell, the proxy does: a key of a slot that went to another node, or whose connection broke, may
+// have changed unseen, so the client is told to forget all.
+
+// tracking is the state of a client that has it on.
+type tracking struct {
+	command  []byte // CLIENT TRACKING as nodes get it, every one that is in force
+	commands int
+	bcast    bool
+	optin    bool
+	optout   bool
+	noloop   bool
+	redirect uint64 // id of the client that is told instead, 0 none
+	prefixes []string
+	read     [router.Slots / 64]uint64 // slots that the client has read since it was last told to forget all
+	any      bool                      // there is one
+}
+
+// maxTracking bounds the clients that track, in one loop: each has a connection to every node.
+const maxTracking = 1000
+
+// forgetAll tells a client that everything it has cached is stale.
+var forgetAll = []byte(">2\r\n$10\r\ninvalidate\r\n_\r\n")
+
+// clientTracking takes CLIENT TRACKING ON|OFF [REDIRECT id] [PREFIX p ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP].
+func clientTracking(s *session, args [][]byte) {
+	t, text := parseTracking(args[2:])
+	switch {
+	case text != "":
+		s.ownError(text)
+	case t == nil:
+		s.endTracking()
+		s.sayOK()
+	case t.redirect != 0 && s.profile.key.proto < 3:
+		s.ownError(errTextTrackingRESP2)
+	case s.tracking == nil && s.l.trackers >= maxTracking:
+		s.ownError(errTextTooManyTracking)
+	case t.redirect > s.l.p.lastClient.Load():
+		s.ownError(errTextNoRedirect)
+	default:
+		s.beginTracking(t)
+	}
+}
+
+// parseTracking reads the options; nil without a text means OFF. What does not fit together a node will say.
+func parseTracking(args [][]byte) (t *tracking, text string) {
+	t = &tracking{}
+	on := bytes.EqualFold(args[0], []byte("on"))
+	keep := [][]byte{[]byte("CLIENT"), []byte("TRACKING"), args[0]}
+	for i := 1; i < len(args); i++ {
+		more := i+1 < len(args)
+		switch word := strings.ToLower(string(args[i])); {
+		case word == "redirect" && more:
+			n, ok := resp.ParseInt(args[i+1])
+			if !ok || n < 0 {
+				return nil, errTextNotInteger
+			}
+			t.redirect = uint64(n)
+			i++
+			continue
+		case word == "prefix" && more:
+			t.prefixes = append(t.prefixes, string(args[i+1]))
+			keep = append(keep, args[i])
+			i++
+		case word == "bcast":
+			t.bcast = true
+		case word == "optin":
+			t.optin = true
+		case word == "optout":
+			t.optout = true
+		case word == "noloop":
+			t.noloop = true
+		default:
+			return nil, errTextSyntax
+		}
+		keep = append(keep, args[i])
+	}
+	if !on && !bytes.EqualFold(args[0], []byte("off")) {
+		return nil, errTextSyntax
+	}
+	if !on {
+		return nil, ""
+	}
+	t.command, t.commands = resp.AppendCommand(nil, keep...), 1
+	return t, ""
+}
+
+// beginTracking gives the client node connections of its own, on which a node has agreed to its options.
+func (s *session) beginTracking(t *tracking) {
+	if old := s.tracking; old != nil {
+		t.command = append(append([]byte(nil), old.command...), t.command...)
+		t.commands += old.commands
+		t.prefixes = append(append([]string(nil), old.prefixes...), t.prefixes...)
+	}
+	k := s.profile.key
+	k.client, k.tracking, k.trackings = s.id, string(t.command), t.commands
+	reply := func(s *session) []byte {
+		if s.tracking == nil {
+			s.l.trackers++
+		}
+		s.tracking = t
+		s.reachAll()
+		return okReply
+	}
+	s.tryProfile(k, pingCommand, login{reply: reply})
+	if !t.bcast || s.login == nil {
+		return
+	}
+	// The answer waits until every node pushes.
+	r := s.login.request
+	r.fan.stage = func(l *loop, r *request) bool {
+		s := r.sess
+		r.fan.stage = nil
+		if s.tracking != t {
+			return false
+		}
+		for _, n := range l.primaries {
+			p := l.newPart(r)
+			p.to, p.once, p.raw = n, false, true
+			l.setBuf(p, pingCommand)
+		}
+		s.goParts(r)
+		return true
+	}
+}
+
+// endTracking returns the client to shared connections.
+func (s *session) endTracking() {
+	if s.tracking == nil {
+		return
+	}
+	s.tracking = nil
+	s.caching = ""
+	s.l.trackers--
+	k := s.profile.key
+	k.client, k.tracking, k.trackings = 0, "", 0
+	s.use(s.l.profileFor(k))
+}
+
+// reachAll sees to it that a client with BCAST hears of every node.
+func (s *session) reachAll() {
+	if t := s.tracking; t == nil || !t.bcast {
+		return
+	}
+	for _, n := range s.l.primaries {
+		n.conn(s.profile, 0)
+	}
+}
+
+func (l *loop) reachAll() {
+	if l.trackers == 0 {
+		return
+	}
+	for _, s := range l.sessions {
+		s.reachAll()
+	}
+}
+
+// reads notes what a client with tracking may cache.
+func (t *tracking) reads(slot uint16) {
+	t.read[slot/64] |= 1 << (slot % 64)
+	t.any = true
+}
+
+func (t *tracking) hasRead(slot uint16) bool { return t.read[slot/64]&(1<<(slot%64)) != 0 }
+
+// slotLeft tells the clients that have read keys of a slot to forget all: its new node will not tell of changes.
+func (l *loop) slotLeft(slot uint16) {
+	if l.trackers == 0 {
+		return
+	}
+	for _, s := range l.sessions {
+		if t := s.tracking; t != nil && (t.bcast || t.hasRead(slot)) {
+			s.forget()
+		}
+	}
+}
+
+// forget tells the client that all it has cached is stale.
+func (s *session) forget() {
+	t := s.tracking
+	if t == nil || !t.any && !t.bcast {
+		return
+	}
+	t.read, t.any = [router.Slots / 64]uint64{}, false
+	s.invalidated(forgetAll)
+}
+
+// invalidated passes on what a node has pushed to the client's own connections.
+func (s *session) invalidated(push []byte) {
+	t := s.tracking
+	if t == nil {
+		return
+	}
+	if t.redirect == 0 || t.redirect == s.id {
+		if s.profile.key.proto == 3 {
+			s.push(push)
+		}
+		return
+	}
+	to, copied := t.redirect, append([]byte(nil), push...)
+	for _, l := range s.l.p.loops {
+		l.post(message{kind: msgCall, call: func(l *loop) { l.pushTo(to, copied) }})
+	}
+}
+
+// pushTo hands a push to the client of this loop with the given id, in the form that its protocol has for it.
+func (l *loop) pushTo(id uint64, push []byte) {
+	for _, s := range l.sessions {
+		if s.id != id {
+			continue
+		}
+		if s.profile.key.proto == 3 {
+			s.push(push)
+			return
+		}
+		head := []byte(">2\r\n$10\r\ninvalidate\r\n")
+		if rest, ok := bytes.CutPrefix(push, head); ok && s.hears("__redis__:invalidate") {
+			if string(rest) == "_\r\n" {
+				rest = []byte("*-1\r\n")
+			}
+			s.push(append([]byte("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n"), rest...))
+		}
+		return
+	}
+}
+
+// hears says whether the client is subscribed to a channel.
+func (s *session) hears(string) bool { return false }
+
+func clientCaching(s *session, args [][]byte) {
+	yes, no := bytes.EqualFold(args[2], []byte("yes")), bytes.EqualFold(args[2], []byte("no"))
+	t := s.tracking
+	switch {
+	case t == nil:
+		s.ownError(errTextNoTracking)
+	case !yes && !no:
+		s.ownError(errTextSyntax)
+	case yes && !t.optin:
+		s.ownError(errTextNoOptin)
+	case no && !t.optout:
+		s.ownError(errTextNoOptout)
+	default:
+		s.caching = string(resp.AppendCommandStrings(nil, "CLIENT", "CACHING", strings.ToUpper(string(args[2]))))
+		s.sayOK()
+	}
+}
+
+func clientGetRedir(s *session, _ [][]byte) {
+	s.say(resp.AppendInt(nil, s.redirectsTo()))
+}
+
+// redirectsTo is -1 without tracking, 0 without redirection.
+func (s *session) redirectsTo() int64 {
+	if s.tracking == nil {
+		return -1
+	}
+	return int64(s.tracking.redirect)
+}
+
+func clientTrackingInfo(s *session, _ [][]byte) {
+	proto := s.profile.key.proto
+	flags, prefixes := []string{"off"}, []string(nil)
+	if t := s.tracking; t != nil {
+		flags, prefixes = []string{"on"}, t.prefixes
+		for _, f := range []struct {
+			set  bool
+			name string
+		}{{t.bcast, "bcast"}, {t.optin, "optin"}, {t.optin && s.caching != "", "caching-yes"}, {t.optout, "optout"},
+			{t.optout && s.caching != "", "caching-no"}, {t.noloop, "noloop"}} {
+			if f.set {
+				flags = append(flags, f.name)
+			}
+		}
+	}
+	b := resp.AppendMap(nil, 3, proto)
+	b = resp.AppendBulkString(b, "flags")
+	b = resp.AppendSet(b, len(flags), proto)
+	for _, f := range flags {
+		b = resp.AppendBulkString(b, f)
+	}
+	b = resp.AppendBulkString(b, "redirect")
+	b = resp.AppendInt(b, s.redirectsTo())
+	b = resp.AppendBulkString(b, "prefixes")
+	b = resp.AppendArray(b, len(prefixes))
+	for _, p := range prefixes {
+		b = resp.AppendBulkString(b, p)
+	}
+	s.say(b)
+}

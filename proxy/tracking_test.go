@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"slotproxy/internal/testcluster"
+	"slotproxy/router"
+)
+
+func TestTrackingTellsOfChangesWhereverTheKeysLie(t *testing.T) {
+	for _, v := range testcluster.Versions() {
+		t.Run(string(v), func(t *testing.T) {
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			_, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+			c, d := connect(t, addr), connect(t, addr)
+			c.send("HELLO 3", "CLIENT TRACKING ON", "MGET a b c", "CLIENT TRACKINGINFO")
+			c.want("%7", "+OK", "*3", "%3\r\n$5\r\nflags\r\n~1\r\n$2\r\non\r\n")
+			for _, k := range []string{"a", "b", "c"} {
+				d.send("SET "+k+" 1", "SET "+k+" 2")
+				d.want("+OK", "+OK")
+				c.want(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\n" + k + "\r\n")
+			}
+			c.send("SET a 3", "CLIENT TRACKING OFF", "CLIENT GETREDIR", "GET a")
+			c.want("+OK", "+OK", ":-1", "$1\r\n3")
+			c.send("CLIENT TRACKING ON OPTIN", "GET b", "CLIENT CACHING YES", "GET a", "CLIENT CACHING NO", "CLIENT TRACKING ON BCAST")
+			c.want("+OK", "$", "+OK", "$", "-ERR CLIENT CACHING NO is only", "-ERR You can't switch BCAST")
+			d.send("SET b 5", "SET a 5")
+			d.want("+OK", "+OK")
+			c.want(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n")
+			c.send("CLIENT TRACKING OFF", "CLIENT TRACKING ON BCAST PREFIX x", "CLIENT TRACKING ON BCAST PREFIX y")
+			c.want("+OK", "+OK", "+OK")
+			for _, k := range []string{"x1", "x2", "y1", "x3", "y2"} {
+				d.send("SET " + k + " 1")
+				d.want("+OK")
+				c.want(">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\n" + k + "\r\n")
+			}
+			c.send("PING")
+			c.want("+PONG")
+		})
+	}
+}
+
+func TestASlotThatMovesInvalidatesWhatWasReadInIt(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c, d := connect(t, addr), connect(t, addr)
+	c.send("HELLO 3", "CLIENT TRACKING ON", "GET {6ef}none", "GET other")
+	c.want("%7", "+OK", "_", "_")
+	from, err := cl.SlotOwner(slotOf("{6ef}none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := cl.Nodes[0]
+	if to == from {
+		to = cl.Nodes[1]
+	}
+	giveSlot(t, cl, slotOf("{6ef}none"), from, to)
+	d.send("SET {6ef}none 1")
+	d.want("+OK")
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.want(">2\r\n$10\r\ninvalidate\r\n_\r\n")
+}
+
+func slotOf(key string) int { return int(router.Slot([]byte(key))) }
+
+// giveSlot hands a slot without keys over.
+func giveSlot(t *testing.T, cl *testcluster.Cluster, slot int, from, to *testcluster.Node) {
+	t.Helper()
+	n := strconv.Itoa(slot)
+	for _, step := range []struct {
+		at   *testcluster.Node
+		args []string
+	}{
+		{to, []string{"CLUSTER", "SETSLOT", n, "IMPORTING", from.ID}}, {from, []string{"CLUSTER", "SETSLOT", n, "MIGRATING", to.ID}},
+		{to, []string{"CLUSTER", "SETSLOT", n, "NODE", to.ID}}, {from, []string{"CLUSTER", "SETSLOT", n, "NODE", to.ID}},
+	} {
+		if _, err := cl.Do(step.at, step.args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
