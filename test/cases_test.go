@@ -28,6 +28,7 @@ import (
 //	~ busy                      wait until a node is busy with a script
 //	~ nodes CONFIG SET a b      said to every node itself, not through the proxy
 //	~ refused SHUTDOWN          said to the proxy only, which must refuse it
+//	~ close b                   b is closed on this side
 //	~ leave b                   b is not asked at the end whether its replies are still in step
 type testCase struct {
 	name  string   // file/name

@@ -159,6 +159,7 @@ func (g *target) play(t *testing.T, c *testCase, protocol string, check func(i i
 			err := p.step(s)
 			if len(p.replies) > before && check != nil {
 				good = check(before, p.replies[before]) && good
+				p.hasten(!good)
 			}
 			if err != nil {
 				return p
@@ -166,6 +167,15 @@ func (g *target) play(t *testing.T, c *testCase, protocol string, check func(i i
 		}
 	}
 	return p
+}
+
+// hasten makes the rest of a case that has failed already wait less for what may never come.
+func (p *player) hasten(failed bool) {
+	if failed {
+		for _, c := range p.conns {
+			c.Timeout = closeTimeout / 4
+		}
+	}
 }
 
 // ending asks every connection that is in step for a last word: a reply too many shows here.
@@ -334,6 +344,10 @@ func (p *player) directive(s step) error {
 				p.refused = append(p.refused, fmt.Sprintf("%s\n  got  %s\n  want %s", s.line, got, want))
 			}
 		}
+	case "close":
+		p.left[s.args[1]] = true
+		_ = p.conns[s.args[1]].Close() // nothing is read from it any more
+		delete(p.unread, s.args[1])
 	case "leave":
 		p.left[s.args[1]] = true
 	default:
