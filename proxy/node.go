@@ -14,6 +14,7 @@ var (
 	errNodeFull    = errors.New("the node has too many clients")
 	errEarlyReply  = errors.New("a reply before the command was written")
 	errNodeLocked  = errors.New("the node refused the handshake")
+	errMultiOpen   = errors.New("a transaction that could not be discarded")
 	errUpstreamOff = errors.New("the proxy is closing")
 )
 
@@ -124,11 +125,11 @@ type profile struct {
 	conns    int // node connections
 	sessions int // clients that use it
 
-	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
-	owner  *session          // the only client that uses it; nil: any
-	cut    func()            // of a client's own profile: hears that one of its connections has broken
-	multi  bool              // the user may use transactions: a node has said so
-	lonely bool              // scripts of this user need connections of their own, see suspect.go
+	pushTo     func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
+	owner      *session          // the only client that uses it; nil: any
+	cut        func()            // of a client's own profile: hears that one of its connections has broken
+	multiUntil int64             // loop time until which the user may use transactions, as a node has said
+	lonely     bool              // scripts of this user need connections of their own, see suspect.go
 }
 
 type profileKey struct {
