@@ -187,6 +187,10 @@ func abortedBecause(line []byte) string {
 	return "EXECABORT Transaction discarded because of: " + strings.TrimRight(string(line[1:]), "\r\n")
 }
 
+func noPermission(user string, rule *router.Rule) string {
+	return "NOPERM User " + user + " has no permissions to run the '" + rule.Name + "' command"
+}
+
 func notInTransaction(rule *router.Rule) string {
 	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) +
 		" cannot be part of a transaction: it concerns more than the node of its keys"

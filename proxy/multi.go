@@ -49,7 +49,7 @@ var (
 	execCommand   = []byte("*1\r\n$4\r\nEXEC\r\n")
 	pingCommand   = []byte("*1\r\n$4\r\nPING\r\n")
 	queuedReply   = []byte("+QUEUED\r\n")
-	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$7\r\nDISCARD\r\n")
+	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n")
 	unwatchBytes  = []byte("*1\r\n$7\r\nUNWATCH\r\n")
 	execAbortLine = []byte("-EXECABORT Transaction discarded because of previous errors.\r\n")
 )
@@ -101,19 +101,15 @@ func (s *session) multi(rule *router.Rule) bool {
 	return true
 }
 
-// mergeProbe begins the transaction when a node has agreed to MULTI and DISCARD.
+// mergeProbe begins the transaction when a node has agreed to MULTI. A refused EXEC ends a transaction, too.
 func mergeProbe(r *request, dst []byte) ([]byte, bool) {
 	p, s := r.fan.parts[0], r.sess
-	switch {
-	case p.early != nil:
+	if p.early != nil {
 		return append(dst, p.early...), true
-	case p.reply[0] != '-':
-		s.profile.multiUntil = s.l.now + multiTrust
-		s.beginTransaction()
-	case p.conn != nil:
-		p.conn.close(errMultiOpen) // MULTI without DISCARD
 	}
-	return append(dst, p.reply...), true
+	s.profile.multiUntil = s.l.now + multiTrust
+	s.beginTransaction()
+	return append(dst, okReply...), true
 }
 
 // multiTrust is how long a node's word counts that a user may use transactions: his permissions may change. The user of
@@ -125,7 +121,7 @@ func (p *Proxy) forgetPermissions() {
 	for _, l := range p.loops {
 		l.post(message{kind: msgCall, call: func(l *loop) {
 			for _, p := range l.profiles {
-				p.multiUntil = 0
+				p.multiUntil, p.permits = 0, permissions{}
 			}
 		}})
 	}

@@ -129,6 +129,7 @@ type profile struct {
 	owner      *session          // the only client that uses it; nil: any
 	cut        func()            // of a client's own profile: hears that one of its connections has broken
 	multiUntil int64             // loop time until which the user may use transactions, as a node has said
+	permits    permissions       // of commands that the proxy answers
 	lonely     bool              // scripts of this user need connections of their own, see suspect.go
 }
 
@@ -150,6 +151,14 @@ func (l *loop) profileFor(k profileKey) *profile {
 	p := &profile{key: k}
 	l.profiles[k] = p
 	return p
+}
+
+// left tells that a client uses the profile no more. What its user may do is asked anew for the next one.
+func (p *profile) left() {
+	p.sessions--
+	if p.sessions == 0 {
+		p.multiUntil, p.permits = 0, permissions{}
+	}
 }
 
 // dropProfile forgets a profile that nobody uses and closes its connections. The plain ones stay: they will be wanted.

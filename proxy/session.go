@@ -407,9 +407,9 @@ func (s *session) lost(err error) {
 	s.endTracking()
 	l.removeSession(s)
 	l.stats.SessionsClosed[s.reason]++
-	s.profile.sessions--
+	s.profile.left()
 	if s.login != nil {
-		s.login.profile.sessions--
+		s.login.profile.left()
 		s.login = nil
 	}
 	l.log.Debug("session closed", "session", s.id, "cause", s.reason.String(), "err", err)
