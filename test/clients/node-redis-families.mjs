@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { check, fail, finish, host, pkg, port, prefix, protocol, step } from './report.mjs';
 
-const { createClient, createClientPool, defineScript, WatchError } = await import(pkg);
+const { BasicClientSideCache, createClient, createClientPool, defineScript, WatchError } = await import(pkg);
 const addUp = defineScript({
   SCRIPT: `return redis.call('INCRBY', KEYS[1], ARGV[1]) -- ${prefix}`,
   NUMBER_OF_KEYS: 1,
@@ -107,7 +107,8 @@ await step('scan', async () => {
 
 if (protocol === '3') {
   await step('client-side caching', async () => {
-    const cached = await open({ clientSideCache: { ttl: 0, maxEntries: 100, evictPolicy: 'LRU' } });
+    const cache = new BasicClientSideCache({ ttl: 0, maxEntries: 100, evictPolicy: 'LRU', recordStats: true });
+    const cached = await open({ clientSideCache: cache });
     for (let round = 0; round < 20; round++) {
       const key = p(`cached:${round % 4}`);
       await other.set(key, String(round));
@@ -116,6 +117,7 @@ if (protocol === '3') {
       check('a cached get', got, String(round));
       check('the next one', await cached.get(key), String(round));
     }
+    check('it came from the cache', cache.stats().hitCount >= 20, true);
     await cached.close();
   });
 }
