@@ -53,6 +53,13 @@ func TestClientLibrariesUseEveryFamilyThroughTheProxy(t *testing.T) {
 	})
 }
 
+// bounded ends what a broken endpoint would leave waiting.
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // addUp is a script whose value depends on a key and an argument.
 const addUp = `return redis.call('INCRBY', KEYS[1], ARGV[1])`
 
@@ -84,7 +91,7 @@ func runGoRedisFamilies(t *testing.T, addr, prefix string, proto int) {
 }
 
 func goRedisTransactions(t *testing.T, r *goredis.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	replies, err := r.TxPipelined(ctx, func(p goredis.Pipeliner) error {
 		p.Set(ctx, k("tx"), "1", 0)
 		p.IncrBy(ctx, k("tx"), 41)
@@ -141,7 +148,7 @@ func soon(f func() error) (wait func() error) {
 }
 
 func goRedisBlocking(t *testing.T, r *goredis.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	pushed := soon(func() error { return r.RPush(ctx, k("bl"), "a", "b").Err() })
 	list, err := r.BLPop(ctx, 5*time.Second, k("bl:none"), k("bl")).Result()
 	c.eq("BLPop", list, errors.Join(err, pushed()), []string{k("bl"), "a"})
@@ -174,7 +181,7 @@ func goRedisBlocking(t *testing.T, r *goredis.Client, prefix string) {
 }
 
 func goRedisPubSub(t *testing.T, r *goredis.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	type publish func(ctx context.Context, channel string, message any) *goredis.IntCmd
 	for _, kind := range []struct {
 		name    string
@@ -185,11 +192,11 @@ func goRedisPubSub(t *testing.T, r *goredis.Client, prefix string) {
 		channels := []string{k(kind.name + "1"), k(kind.name + "2")}
 		sub := kind.open(ctx, channels[0]+kind.glob, channels[1]+kind.glob)
 		for range channels {
-			_, err := sub.Receive(ctx) // the confirmation
+			_, err := sub.ReceiveTimeout(ctx, 5*time.Second) // the confirmation
 			c.eq(kind.name, nil, err, nil)
 		}
 		c.eq(kind.name+": Ping", nil, sub.Ping(ctx, "hello"), nil)
-		pong, err := sub.Receive(ctx)
+		pong, err := sub.ReceiveTimeout(ctx, 5*time.Second)
 		c.eq(kind.name+": pong", fmt.Sprint(pong), err, "Pong<hello>")
 		messages := sub.Channel()
 		for i := range 100 {
@@ -207,7 +214,7 @@ func goRedisPubSub(t *testing.T, r *goredis.Client, prefix string) {
 		c.eq(kind.name+": Close", nil, sub.Close(), nil)
 	}
 	sub := r.Subscribe(ctx, k("count"))
-	_, err := sub.Receive(ctx)
+	_, err := sub.ReceiveTimeout(ctx, 5*time.Second)
 	c.eq("Subscribe", nil, err, nil)
 	m, err := r.PubSubNumSub(ctx, k("count"), k("none")).Result()
 	c.eq("PubSubNumSub", m, err, map[string]int64{k("count"): 1, k("none"): 0})
@@ -217,7 +224,7 @@ func goRedisPubSub(t *testing.T, r *goredis.Client, prefix string) {
 }
 
 func goRedisScripts(t *testing.T, r *goredis.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	script := goredis.NewScript(addUp + " -- " + prefix)
 	for i := range 3 {
 		n, err := script.Run(ctx, r, []string{k("script")}, 2).Int()

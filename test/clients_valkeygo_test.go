@@ -34,7 +34,7 @@ func runValkeyGoFamilies(t *testing.T, addr, prefix string, resp2 bool) {
 }
 
 func valkeyGoTransactions(t *testing.T, r valkey.Client, prefix string) {
-	ctx, key, c := context.Background(), prefix+"tx", checker{t}
+	ctx, key, c := bounded(t), prefix+"tx", checker{t}
 	replies := r.DoMulti(ctx, r.B().Multi().Build(), r.B().Set().Key(key).Value("1").Build(), r.B().Incr().Key(key).Build(), r.B().Exec().Build())
 	got, err := replies[3].ToArray()
 	if len(got) == 2 {
@@ -79,7 +79,7 @@ func valkeyGoIncrement(ctx context.Context, r valkey.Client, key string) error {
 }
 
 func valkeyGoBlocking(t *testing.T, r valkey.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	pushed := soon(func() error { return r.Do(ctx, r.B().Rpush().Key(k("bl")).Element("a", "b").Build()).Error() })
 	list, err := r.Do(ctx, r.B().Blpop().Key(k("bl:none"), k("bl")).Timeout(5).Build()).AsStrSlice()
 	c.eq("BLPOP", list, errors.Join(err, pushed()), []string{k("bl"), "a"})
@@ -133,12 +133,15 @@ func valkeyGoPubSub(t *testing.T, r valkey.Client, prefix string) {
 		case <-subscribed:
 		case <-ctx.Done():
 			t.Errorf("%s: no confirmation", kind.name)
+			wg.Wait()
+			cancel()
+			continue
 		}
 		for i := range most {
 			n, err := r.Do(ctx, kind.publish(channel, strconv.Itoa(i))).AsInt64()
 			c.eq("publish", n, err, int64(1))
 		}
-		for i := range most {
+		for i := 0; i < most && ctx.Err() == nil; i++ {
 			select {
 			case m := <-got:
 				c.eq(kind.name, m, nil, channel+strconv.Itoa(i))
@@ -153,7 +156,7 @@ func valkeyGoPubSub(t *testing.T, r valkey.Client, prefix string) {
 }
 
 func valkeyGoScripts(t *testing.T, r valkey.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	script := valkey.NewLuaScript(addUp + " -- " + prefix)
 	for i := range 3 {
 		n, err := script.Exec(ctx, r, []string{k("script")}, []string{"2"}).AsInt64()
@@ -181,7 +184,7 @@ func valkeyGoScripts(t *testing.T, r valkey.Client, prefix string) {
 
 // valkeyGoCache reads through the client's own cache, which CLIENT TRACKING OPTIN keeps true while another client writes.
 func valkeyGoCache(t *testing.T, r, writer valkey.Client, prefix string) {
-	ctx, k, c := context.Background(), func(s string) string { return prefix + s }, checker{t}
+	ctx, k, c := bounded(t), func(s string) string { return prefix + s }, checker{t}
 	get := func(key string) valkey.ValkeyResult {
 		return r.DoCache(ctx, r.B().Get().Key(key).Cache(), time.Minute)
 	}
