@@ -247,7 +247,7 @@ func goRedisScripts(t *testing.T, r *goredis.Client, prefix string) {
 	err = r.Eval(ctx, "return redis.error_reply('MOVED 1 127.0.0.1:1')", nil).Err()
 	c.eq("an error of a script", fmt.Sprint(err), nil, "MOVED 1 127.0.0.1:1")
 
-	name, source := librarySource(prefix + strconv.Itoa(r.Options().Protocol))
+	name, source := librarySource(prefix)
 	s, err = r.FunctionLoadReplace(ctx, source).Result()
 	c.eq("FunctionLoadReplace", s, err, name)
 	n, err := r.FCall(ctx, name+"_add", []string{k("fn")}, 3).Int()

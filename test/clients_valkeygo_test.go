@@ -173,7 +173,7 @@ func valkeyGoScripts(t *testing.T, r valkey.Client, prefix string) {
 		n, err := reply.AsInt64()
 		c.eq("Lua.ExecMulti", n, err, int64(7+i))
 	}
-	name, source := librarySource(fmt.Sprintf("%sv%p", prefix, r))
+	name, source := librarySource(prefix)
 	s, err := r.Do(ctx, r.B().FunctionLoad().Replace().FunctionCode(source).Build()).ToString()
 	c.eq("FUNCTION LOAD", s, err, name)
 	n, err := r.Do(ctx, r.B().Fcall().Function(name+"_add").Numkeys(1).Key(k("fn")).Arg("3").Build()).AsInt64()
