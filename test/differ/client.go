@@ -86,10 +86,14 @@ type heard struct {
 type until struct {
 	marker   string // the reply to a PING that was sent behind the step; "" counts replies
 	replies  int
-	messages int // at least so many, they may come later than the replies
+	messages int  // at least so many, they may come later than the replies
+	closed   bool // the connection ends
 }
 
 func (u until) reached(h *heard, marked bool) bool {
+	if u.closed {
+		return false // listen sees it
+	}
 	if u.marker != "" {
 		return marked && len(h.messages) >= u.messages
 	}

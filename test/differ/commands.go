@@ -94,7 +94,7 @@ var families = map[string][]string{
 	"connection": {
 		"PING", "PING <val>", "ECHO <val>", "SELECT ( 0 | 0 | abc | -1 )", "CLIENT SETNAME ( one | two )", "CLIENT GETNAME", "CLIENT NOSUCH", "CLIENT",
 		"HELLO ( 2 | 3 | 3 | 4 )", "HELLO", "HELLO 3 SETNAME three", "RESET", "AUTH default wrong", "QUIT", "COMMAND COUNT", "COMMAND GETKEYS SET <str> <val>",
-		"LOLWUT VERSION 5 1 1 1", "OBJECT", "ROLE", "XGROUP",
+		"OBJECT", "ROLE", "XGROUP",
 	},
 	"scripts": {
 		"EVAL <script> #{ <str> } { <val> }", "EVAL <script> #{ <list> } { <val> }", "EVAL_RO <script> #{ <str> } { <val> }", "EVALSHA <sha> #{ <str> } { <val> }",

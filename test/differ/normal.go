@@ -24,6 +24,7 @@ var normal = map[string]struct {
 	"HVALS":           {unordered, "as above"},
 	"HGETALL":         {unorderedPairs, "as above"},
 	"KEYS":            {unordered, "as above"},
+	"COMMAND":         {wholeCommand, "as above"},
 	"PUBSUB":          {unordered, "as above"},
 	"FUNCTION LIST":   {unordered, "as above"},
 	"SRANDMEMBER":     {shape, "random"},
@@ -92,6 +93,14 @@ func encode(b []byte, v wire.Value) []byte {
 func unordered(_ []string, v wire.Value) wire.Value { return sorted(v, 1) }
 
 func unorderedPairs(_ []string, v wire.Value) wire.Value { return sorted(v, 2) }
+
+// wholeCommand: the sub-commands keep an order.
+func wholeCommand(args []string, v wire.Value) wire.Value {
+	if len(args) > 1 {
+		return v
+	}
+	return unordered(args, v)
+}
 
 // sorted orders the elements, so many together, at every depth.
 func sorted(v wire.Value, together int) wire.Value {

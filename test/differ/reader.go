@@ -38,6 +38,11 @@ func after(multi bool, commands [][]string) (inMulti, listens, visible bool) {
 	return multi, listens, !silent && !skip
 }
 
+// quits tells whether the connection ends with the commands.
+func quits(commands [][]string) bool {
+	return len(commands) > 0 && strings.EqualFold(commands[len(commands)-1][0], "QUIT")
+}
+
 // replyMode is the mode that a CLIENT REPLY sets, "" for another command.
 func replyMode(args []string) string {
 	if len(args) != 3 || !strings.EqualFold(args[0], "CLIENT") || !strings.EqualFold(args[1], "REPLY") {
@@ -48,6 +53,7 @@ func replyMode(args []string) string {
 
 // reader knows which command a reply belongs to.
 type reader struct {
+	known    []Known
 	commands [][]string // sent, without a reply yet
 	queued   [][]string // since MULTI
 	silent   bool
@@ -160,6 +166,9 @@ func (r *reader) compare(i int, bare, test *client, want, got heard) *Difference
 			d := &Difference{Command: show(args), What: fmt.Sprintf("reply %d of client %d", n+1, i), Want: string(w), Got: string(g)}
 			if g == nil {
 				d.Got = got.end()
+			}
+			if slices.ContainsFunc(r.known, d.is) {
+				continue
 			}
 			return d
 		}

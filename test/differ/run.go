@@ -27,9 +27,16 @@ func (d *Difference) String() string {
 
 // class groups differences that are likely to have one cause: the command, and how the reply under test begins.
 func (d *Difference) class() string {
+	if d.Command == "" {
+		what, _, _ := strings.Cut(d.What, " ")
+		return what
+	}
 	name, _, _ := strings.Cut(d.Command, " ")
 	got, _, _ := strings.Cut(d.Got, " ")
-	return strings.ToUpper(name) + " " + got[:min(len(got), 20)]
+	if strings.HasPrefix(d.Want, "-ERR unknown command") {
+		name = "unknown"
+	}
+	return strings.ToUpper(name) + " " + strings.TrimSpace(got[:min(len(got), 20)])
 }
 
 func brief(s string) string {
@@ -46,6 +53,7 @@ type runner struct {
 	cleaning   [][]string // between sequences
 	block      bool       // sequences may leave blocked clients
 	markers    int
+	known      []Known
 	readers    map[int]*reader // of this sequence: which reply belongs to which command
 }
 
@@ -126,8 +134,8 @@ func (r *runner) step(s Step, bare, test *client) (*Difference, error) {
 	}
 	bare.listens = bare.listens || listens
 	test.listens = bare.listens
-	end := until{replies: len(s.Commands)}
-	if !multi {
+	end := until{replies: len(s.Commands), closed: quits(s.Commands)}
+	if !multi && !end.closed {
 		r.markers++
 		end.marker = "~marker-" + strconv.Itoa(r.markers) + "~"
 	}
@@ -137,7 +145,7 @@ func (r *runner) step(s Step, bare, test *client) (*Difference, error) {
 		return nil, err
 	}
 	var want heard
-	if s.Blocks && !multi {
+	if s.Blocks && end.marker != "" {
 		if err := r.blocks(bare, end, before, &want); err != nil {
 			return nil, err
 		}
@@ -197,9 +205,7 @@ func (r *runner) blocksToo(s Step, c *client, end until, before int) (*Differenc
 // compare reads what the bare server has given from the side under test, too.
 func (r *runner) compare(i int, test *client, end until, want, got heard) *Difference {
 	end.replies, end.messages = len(want.replies), len(want.messages)
-	if want.ended {
-		end.marker, end.replies = "", len(want.replies)+1 // the end of the connection
-	}
+	end.closed = want.ended
 	test.listen(end, r.test.patience, &got)
 	return r.reader(i).compare(i, r.bare.clients[i], test, want, got)
 }
@@ -293,7 +299,7 @@ func (r *runner) finish(last int) (*Difference, error) {
 
 func (r *runner) reader(client int) *reader {
 	if r.readers[client] == nil {
-		r.readers[client] = &reader{}
+		r.readers[client] = &reader{known: r.known}
 	}
 	return r.readers[client]
 }

@@ -15,6 +15,9 @@ func (m *maker) pipeline(c int) []Step {
 	for range n {
 		m.tag = m.one(m.tags...)
 		s.Commands = append(s.Commands, m.command(m.simple[m.IntN(len(m.simple))]))
+		if quits(s.Commands) {
+			break // what is written behind it may cost the replies before it
+		}
 	}
 	return []Step{m.cut(s)}
 }
