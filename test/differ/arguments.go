@@ -40,7 +40,7 @@ var arguments = map[string]func(*generator) string{
 	"bit":     func(g *generator) string { return g.orWrong(g.one("0", "1"), "2") },
 	"bittype": func(g *generator) string { return g.orWrong(g.one("u4", "i8", "u16", "i5"), "u64", "x8") },
 	"id":      (*generator).streamID,
-	"oldid":   func(g *generator) string { return strconv.Itoa(1+g.IntN(g.id+1)) + "-1" },
+	"oldid":   func(g *generator) string { return strconv.Itoa(max(1, g.id-g.IntN(6))) + "-1" },
 	"place":   func(g *generator) string { return g.one("Palermo", "Catania", "Roma", "Napoli", "Bari") },
 	"lon": func(g *generator) string {
 		return g.orWrong(g.one("13.361389", "15.087269", "12.5", "14.25"), "999", "abc")

@@ -19,6 +19,8 @@ type client struct {
 	quit chan struct{} // closed by close: nobody takes from in any more
 	done chan struct{} // closed by read
 	dump string        // what the last DUMP was answered with
+	// invalid are the keys of all invalidation messages: when these come, and how many keys they have, is the server's own affair.
+	invalid map[string]bool
 
 	// Valid at the side that leads.
 	multi   bool // between MULTI and EXEC
@@ -47,7 +49,7 @@ func dial(addr string) (*client, error) {
 	if tcp, ok := conn.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // without it the test still works, for a while
 	}
-	c := &client{conn: conn, in: make(chan []byte, queuedReplies), quit: make(chan struct{}), done: make(chan struct{})}
+	c := &client{conn: conn, in: make(chan []byte, queuedReplies), quit: make(chan struct{}), done: make(chan struct{}), invalid: map[string]bool{}}
 	go c.read() // ends with the connection; close waits for it
 	return c, nil
 }
@@ -142,7 +144,9 @@ func (c *client) sort(b []byte, marker string, h *heard) bool {
 	switch {
 	case marker != "" && isMarker(b, marker):
 		return true
-	case c.listens && isMessage(b):
+	case c.listens && kindOf(b) == "invalidate":
+		c.invalidated(b)
+	case c.listens && slices.Contains(messageKinds, kindOf(b)):
 		h.messages = append(h.messages, b)
 	default:
 		h.replies = append(h.replies, b)
@@ -155,14 +159,33 @@ func isMarker(b []byte, marker string) bool {
 	return string(b) == bulk || string(b) == "*2\r\n$4\r\npong\r\n"+bulk
 }
 
-var messageKinds = []string{"message", "pmessage", "smessage", "invalidate"}
+var messageKinds = []string{"message", "pmessage", "smessage"}
 
-func isMessage(b []byte) bool {
+// kindOf is the first element of an array or a push.
+func kindOf(b []byte) string {
 	if b[0] != '>' && b[0] != '*' {
-		return false
+		return ""
 	}
 	parts := bytes.SplitN(b, []byte("\r\n"), 4)
-	return len(parts) == 4 && slices.Contains(messageKinds, string(parts[2]))
+	if len(parts) < 4 {
+		return ""
+	}
+	return string(parts[2])
+}
+
+// invalidated remembers the keys of a message; one without keys is about all.
+func (c *client) invalidated(b []byte) {
+	v, err := wire.Parse(string(b))
+	if err != nil || len(v.Elems) != 2 {
+		c.invalid["not understood: "+string(b)] = true
+		return
+	}
+	if v.Elems[1].Null {
+		c.invalid["everything"] = true
+	}
+	for _, key := range v.Elems[1].Strings() {
+		c.invalid[key] = true
+	}
 }
 
 // send writes a step, and behind it a PING if there is a marker.

@@ -61,7 +61,8 @@ type Report struct {
 	Seed      uint64
 	Sequences int
 	Commands  int
-	Unusable  int // sequences that the bare server did not end
+	Unusable  int      // sequences that the bare server did not end
+	Hung      Sequence // the last of these, up to the step that has no end
 	Found     []Found
 	Repeated  map[string]int // further sequences with a difference of a class that is in Found
 }
@@ -69,6 +70,9 @@ type Report struct {
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %d sequences, %d commands, %d unusable, %d differences\n", r.Seed, r.Sequences, r.Commands, r.Unusable, len(r.Found))
+	if len(r.Hung) > 0 {
+		fmt.Fprintf(&b, "unusable:\n%s", r.Hung)
+	}
 	for _, f := range r.Found {
 		fmt.Fprintf(&b, "%s", f)
 		if n := r.Repeated[f.Difference.class()]; n > 0 {
@@ -136,21 +140,18 @@ func newRunner(o Options) (*runner, error) {
 
 // Sequence makes the n-th of a run.
 func (o Options) sequence(n uint64) Sequence {
-	return generate(&generator{Rand: rand.New(rand.NewPCG(o.Seed, n)), tags: o.Tags}, o.Families)
+	return generate(newGenerator(rand.New(rand.NewPCG(o.Seed, n)), o.Tags), o.Families)
 }
 
 // once runs one sequence, and shrinks it if it shows something new.
 func (r *runner) once(o Options, n uint64, report *Report) error {
 	s := o.sequence(n)
-	st := time.Now()
 	d, err := r.run(s)
-	if time.Since(st) > 300*time.Millisecond {
-		fmt.Println("SLOW", n, time.Since(st), err)
-	}
 	report.Sequences++
 	report.Commands += s.Commands()
 	if errors.Is(err, errUnusable) {
 		report.Unusable++
+		report.Hung = s[:r.at+1]
 		return nil
 	}
 	if err != nil || d == nil {

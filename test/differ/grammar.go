@@ -148,14 +148,24 @@ var keyNames = map[string]string{
 // keyLetters are those of keyNames, in a fixed order, or a seed would not give the same sequence again.
 const keyLetters = "sbhltzgpx"
 
-// keysOfAKind is small, so that commands meet.
+// keysOfAKind is the most of a kind and a tag: few, so that commands meet.
 const keysOfAKind = 3
+
+func newGenerator(r *rand.Rand, tags []string) *generator {
+	g := &generator{Rand: r, keys: 1 + r.IntN(keysOfAKind)}
+	for _, i := range r.Perm(len(tags))[:1+r.IntN(len(tags))] {
+		g.tags = append(g.tags, tags[i])
+	}
+	g.tag = g.tags[0]
+	return g
+}
 
 // generator makes random choices. Everything random comes from it.
 type generator struct {
 	*rand.Rand
 	tags []string
 	tag  string // of the keys of the command being made
+	keys int    // of a kind and a tag
 	id   int    // the last stream id
 }
 
@@ -171,7 +181,7 @@ func (g *generator) key(kind string, anywhere bool) string {
 	if letter == "" || g.chance(5) { // the wrong type now and then
 		letter = string(keyLetters[g.IntN(len(keyLetters))])
 	}
-	return keyOf(tag, letter[0], g.IntN(keysOfAKind))
+	return keyOf(tag, letter[0], g.IntN(g.keys))
 }
 
 func keyOf(tag string, letter byte, i int) string {
@@ -193,7 +203,7 @@ func allKeys(tags []string) []string {
 func (g *generator) command(t template) []string {
 	args := t.root.emit(g, nil)
 	switch {
-	case g.chance(2):
+	case g.chance(2) && args[0] != "SPOP": // without its number it is random
 		args = args[:1+g.IntN(len(args))]
 	case g.chance(2):
 		args = append(args, "{"+g.tag+"}more") // if it is taken for a key, it is one of the same slot

@@ -61,7 +61,7 @@ type reader struct {
 	all      []string // the last UNSUBSCRIBE without channels: it has as many replies as there were channels
 }
 
-func (r *reader) begin(commands [][]string) { r.commands = append(r.commands, commands...) }
+func (r *reader) begin(commands [][]string) { r.commands, r.all = append(r.commands, commands...), nil }
 
 // next is the command that the following reply belongs to; nil if none is left.
 func (r *reader) next(reply []byte) []string {
@@ -111,15 +111,15 @@ func (r *reader) several(args []string, reply []byte) bool {
 // confirms tells whether the reply is one to a (P|S)(UN)SUBSCRIBE.
 func confirms(args []string, reply []byte) bool {
 	name := strings.ToLower(args[0])
-	return strings.HasSuffix(name, "subscribe") && bytes.Contains(reply[:min(len(reply), 40)], []byte("\r\n"+name+"\r\n"))
+	return strings.HasSuffix(name, "subscribe") && kindOf(reply) == name
 }
 
 // ordered sorts the confirmations of one UNSUBSCRIBE of everything: they come in the order of a hash table with a random seed.
 func ordered(replies [][]byte) [][]byte {
 	replies = slices.Clone(replies)
 	for from := 0; from < len(replies); from++ {
-		to := from
-		for to < len(replies) && bytes.Contains(replies[to][:min(len(replies[to]), 40)], []byte("unsubscribe\r\n")) {
+		kind, to := kindOf(replies[from]), from
+		for to < len(replies) && strings.HasSuffix(kind, "unsubscribe") && kindOf(replies[to]) == kind {
 			to++
 		}
 		if to-from > 1 {

@@ -53,6 +53,7 @@ type runner struct {
 	cleaning   [][]string // between sequences
 	block      bool       // sequences may leave blocked clients
 	markers    int
+	at         int // the step of the sequence
 	known      []Known
 	readers    map[int]*reader // of this sequence: which reply belongs to which command
 }
@@ -96,6 +97,7 @@ func (r *runner) calm() error {
 
 func (r *runner) steps(s Sequence) (*Difference, error) {
 	for i, step := range s {
+		r.at = i
 		bare, err := r.bare.client(step.Client)
 		if err != nil {
 			return nil, err
@@ -287,10 +289,28 @@ func (r *runner) finish(last int) (*Difference, error) {
 				d = &Difference{What: "client " + strconv.Itoa(i), Want: "blocks", Got: test.sofar.String()}
 			}
 		}
+		if d == nil && err == nil {
+			d, err = r.invalidations(i)
+		}
 		if d != nil {
 			d.Step = last
 		}
 		if d != nil || err != nil {
+			return d, err
+		}
+	}
+	return nil, nil
+}
+
+// invalidations compares of which keys a client was told that they have changed.
+func (r *runner) invalidations(i int) (*Difference, error) {
+	bare, test := r.bare.clients[i], r.test.clients[i]
+	for start := time.Now(); !maps.Equal(bare.invalid, test.invalid); time.Sleep(pause) {
+		if time.Since(start) > r.test.patience || bare.waits || bare.multi || bare.closed {
+			want, got := slices.Sorted(maps.Keys(bare.invalid)), slices.Sorted(maps.Keys(test.invalid))
+			return &Difference{What: fmt.Sprintf("invalidations for client %d", i), Want: strings.Join(want, " "), Got: strings.Join(got, " ")}, nil
+		}
+		if d, err := r.hear(i); d != nil || err != nil { // they may still be on their way
 			return d, err
 		}
 	}

@@ -13,7 +13,7 @@ type Step struct {
 	Client   int
 	Commands [][]string
 	Chunk    int  // bytes in one write; 0: all
-	Blocks   bool // the last command is meant to wait for another client's; if it does, the sequence goes on
+	Blocks   bool // the one command is meant to wait for another client's; if it does, the sequence goes on
 	Sweep    bool // the one command is of the SCAN family, and is repeated until its cursor is 0
 }
 
