@@ -143,10 +143,11 @@ func parseWord(text, w string) node {
 // keyNames are the kinds of keys and the first letter of their names. A key with "!" behind its kind has any tag.
 var keyNames = map[string]string{
 	"str": "s", "bits": "b", "hash": "h", "list": "l", "set": "t", "zset": "z", "geo": "g", "hll": "p", "stream": "x", "any": "",
+	"lex": "y", // all scores are 0, or what the commands on ranges of members do is undefined
 }
 
-// keyLetters are those of keyNames, in a fixed order, or a seed would not give the same sequence again.
-const keyLetters = "sbhltzgpx"
+// keyLetters are those of keyNames in a fixed order, or a seed would not give the same sequence again. The last is not for others.
+const keyLetters = "sbhltzgpxy"
 
 // keysOfAKind is the most of a kind and a tag: few, so that commands meet.
 const keysOfAKind = 3
@@ -178,8 +179,8 @@ func (g *generator) key(kind string, anywhere bool) string {
 	if anywhere {
 		tag = g.one(g.tags...)
 	}
-	if letter == "" || g.chance(5) { // the wrong type now and then
-		letter = string(keyLetters[g.IntN(len(keyLetters))])
+	if letter == "" || letter != "y" && g.chance(5) { // the wrong type now and then
+		letter = string(keyLetters[g.IntN(len(keyLetters)-1)])
 	}
 	return keyOf(tag, letter[0], g.IntN(g.keys))
 }
@@ -199,11 +200,18 @@ func allKeys(tags []string) []string {
 	return keys
 }
 
+// whole are commands that keep the number of their arguments, and why.
+var whole = map[string]string{
+	"SPOP":  "without its number it is random",
+	"HELLO": "Redis 7.0 sets the name even when an argument behind it is wrong",
+}
+
 // command makes one from a template: rarely with too few or too many arguments, or in other letters.
 func (g *generator) command(t template) []string {
 	args := t.root.emit(g, nil)
 	switch {
-	case g.chance(2) && args[0] != "SPOP": // without its number it is random
+	case whole[args[0]] != "":
+	case g.chance(2):
 		args = args[:1+g.IntN(len(args))]
 	case g.chance(2):
 		args = append(args, "{"+g.tag+"}more") // if it is taken for a key, it is one of the same slot
