@@ -56,6 +56,10 @@ func (s Sequence) String() string {
 
 // show writes a command so that it can be typed again; runs of one letter are shortened.
 func show(args []string) string {
+	const most = 40 // more are made by the hundred, and alike
+	if n := len(args); n > most {
+		return show(args[:most]) + fmt.Sprintf(" ... (%d arguments)", n)
+	}
 	words := make([]string, len(args))
 	for i, a := range args {
 		switch {
