@@ -42,7 +42,6 @@ const (
 // Found is a difference and the shortest sequence that shows it.
 type Found struct {
 	Number     uint64 // of the sequence that was generated
-	Families   []string
 	Difference *Difference
 	Sequence   Sequence
 	Repeatable bool // it showed again when the sequence was run again; if not, Sequence is not shrunk
@@ -138,7 +137,7 @@ func newRunner(o Options) (*runner, error) {
 	return r, nil
 }
 
-// Sequence makes the n-th of a run.
+// sequence makes the n-th of a run.
 func (o Options) sequence(n uint64) Sequence {
 	return generate(newGenerator(rand.New(rand.NewPCG(o.Seed, n)), o.Tags), o.Families)
 }
@@ -162,7 +161,7 @@ func (r *runner) once(o Options, n uint64, report *Report) error {
 		report.Repeated[d.class()]++
 		return nil
 	}
-	f := Found{Number: n, Families: o.Families, Difference: d, Sequence: s}
+	f := Found{Number: n, Difference: d, Sequence: s}
 	f.Sequence, f.Difference, f.Repeatable, err = shrink(r.run, s, d)
 	report.Found = append(report.Found, f)
 	return err
