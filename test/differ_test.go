@@ -22,12 +22,11 @@ var (
 
 // servedFamilies are the families that the proxy serves: the others are refused with a sentence, which is a difference.
 var servedFamilies = []string{
-	"strings", "bits", "hashes", "lists", "sets", "zsets", "geo", "hll", "streams", "keys", "split", "keyspace", "connection", "sweeps",
+	"strings", "bits", "hashes", "lists", "sets", "zsets", "geo", "hll", "streams", "keys", "split", "keyspace", "connection", "sweeps", "tx", "blocking",
 }
 
 // knownDifferences are the reviewed list of what the proxy says otherwise.
 var knownDifferences = []differ.Known{
-	{Want: "-ERR unknown command", Got: "-ERR wrong number of arguments", Why: "a command that only newer servers have is known all the same"},
 	{Want: "-ERR unknown command", Got: "-ERR unknown command", Why: "the server ends the words it repeats at a zero byte"},
 }
 

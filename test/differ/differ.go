@@ -37,6 +37,8 @@ func (d *Difference) is(k Known) bool {
 const (
 	barePatience = 3 * time.Second
 	testPatience = 8 * time.Second
+	// While shrinking, what does not come is what was found, and is waited for again and again.
+	shrinkPatience = time.Second
 )
 
 // Found is a difference and the shortest sequence that shows it.
@@ -162,6 +164,10 @@ func (r *runner) once(o Options, n uint64, report *Report) error {
 		return nil
 	}
 	f := Found{Number: n, Difference: d, Sequence: s}
+	if !o.Moving {
+		r.test.patience = shrinkPatience
+		defer func() { r.test.patience = testPatience }()
+	}
 	f.Sequence, f.Difference, f.Repeatable, err = shrink(r.run, s, d)
 	report.Found = append(report.Found, f)
 	return err

@@ -203,6 +203,7 @@ func allKeys(tags []string) []string {
 // whole are commands that keep the number of their arguments, and why.
 var whole = map[string]string{
 	"SPOP":  "without its number it is random",
+	"BLPOP": "an argument behind the timeout makes it a key of another slot", "BRPOP": "as above", "BZPOPMIN": "as above", "BZPOPMAX": "as above",
 	"HELLO": "Redis 7.0 sets the name even when an argument behind it is wrong",
 }
 
