@@ -89,7 +89,10 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.stop(stopBarrier)
 		return false
 	}
+	caching := s.caching
+	s.caching = "" // it is meant for the transaction
 	r := s.request(rule, nil)
+	s.caching = caching
 	r.class = metrics.ClassKeyspace
 	r.fan = s.l.newFanout()
 	r.fan.raw, r.fan.merge = true, mergeProbe
