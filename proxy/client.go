@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"slotproxy/resp"
@@ -13,15 +12,63 @@ import (
 type ClientInfo struct {
 	ID          uint64
 	Addr, Local string
+	FD          int
 	Name        string
 	LibName     string
 	LibVer      string
+	Capa        string // letters, as CLIENT LIST has them
 	User        string
 	DB, Proto   int
 	Age, Idle   time.Duration
 	Command     string // the last one, lower case
 	Queued      int    // commands without a reply
-	In, Out     int    // bytes buffered
+	In, InFree  int    // bytes buffered, and room in that buffer
+	Out         int    // bytes buffered
+	Writing     bool   // its socket is full
+	NetIn       uint64 // bytes ever received
+	NetOut      uint64 // bytes ever sent
+	Commands    uint64 // ever received
+
+	clientMode
+}
+
+// clientMode is the part of a client's state that features bring about, see session.mode.
+type clientMode struct {
+	Flags            string // letters, as CLIENT LIST has them; "N" for none
+	Pubsub           bool   // has subscriptions, so CLIENT LIST TYPE pubsub shows it
+	Sub, PSub, SSub  int    // its subscriptions
+	Multi, MultiSize int    // commands queued by MULTI and their bytes; -1 outside of a transaction
+	Watch            int    // watched keys
+	Redirect         int64  // the client that gets its invalidation messages; -1: it does not track, 0: itself
+}
+
+// mode is what the client is in the middle of. Whoever owns such a feature adds its letters and numbers here.
+func (s *session) mode() clientMode {
+	m := clientMode{Multi: -1, Redirect: s.redirectsTo()}
+	if s.tx != nil {
+		m.Multi, m.MultiSize = int(s.tx.n), len(s.tx.buf)
+	}
+	if s.watch != nil {
+		m.Watch = 1 // at least
+	}
+	flag := func(set bool, letter string) {
+		if set {
+			m.Flags += letter
+		}
+	}
+	flag(s.tx != nil, "x")
+	flag(s.blocked != nil, "b")
+	flag(s.tracking != nil, "t")
+	flag(s.tracking != nil && s.tracking.bcast, "B")
+	flag(s.watch != nil && s.watch.gone(), "d")
+	flag(s.ending, "c")
+	flag(s.listener.cfg.Network == "unix", "U")
+	flag(s.noEvict, "e")
+	flag(s.noTouch, "T")
+	if m.Flags == "" {
+		m.Flags = "N"
+	}
+	return m
 }
 
 // cleanName is the server's rule for names that appear in CLIENT LIST.
@@ -34,6 +81,21 @@ func cleanName(name string) bool {
 	return true
 }
 
+// maxName bounds what clients call themselves: 10000 clients with names and libraries of this length fill 120 MB. Names
+// that people and libraries choose have less than 100 bytes.
+const maxName = 4096
+
+// badName says what is wrong with a client's name; empty: nothing.
+func badName(name string) string {
+	switch {
+	case len(name) > maxName:
+		return errTextLongName
+	case !cleanName(name):
+		return errTextBadName
+	}
+	return ""
+}
+
 func clientGetName(s *session, _ [][]byte) {
 	if s.name == "" {
 		s.say(resp.AppendNull(nil, s.profile.key.proto))
@@ -44,8 +106,8 @@ func clientGetName(s *session, _ [][]byte) {
 
 func clientSetName(s *session, args [][]byte) {
 	name := string(args[2])
-	if !cleanName(name) {
-		s.ownError(errTextBadName)
+	if text := badName(name); text != "" {
+		s.ownError(text)
 		return
 	}
 	s.name = name
@@ -64,7 +126,11 @@ func clientSetInfo(s *session, args [][]byte) {
 		s.ownError(unknownOption(option))
 		return
 	}
-	if !cleanName(value) {
+	switch {
+	case len(value) > maxName:
+		s.ownError(errTextLongName)
+		return
+	case !cleanName(value):
 		s.ownError(badOption(option))
 		return
 	}
@@ -74,17 +140,35 @@ func clientSetInfo(s *session, args [][]byte) {
 
 func clientID(s *session, _ [][]byte) { s.say(resp.AppendInt(nil, int64(s.id))) }
 
-// clientOnOff accepts a setting that concerns one server's memory policy; the proxy's clients share connections.
-func clientOnOff(s *session, args [][]byte) {
-	if !bytes.EqualFold(args[2], []byte("on")) && !bytes.EqualFold(args[2], []byte("off")) {
+// onOff reads a switch; the setting concerns one server's memory policy, so it has no effect but in CLIENT LIST.
+func onOff(s *session, arg []byte, field *bool) {
+	switch {
+	case bytes.EqualFold(arg, []byte("on")):
+		*field = true
+	case bytes.EqualFold(arg, []byte("off")):
+		*field = false
+	default:
 		s.ownError(errTextSyntax)
 		return
 	}
 	s.sayOK()
 }
 
+func clientNoEvict(s *session, args [][]byte) { onOff(s, args[2], &s.noEvict) }
+func clientNoTouch(s *session, args [][]byte) { onOff(s, args[2], &s.noTouch) }
+
+// clientCapa notes what the client says it can do. The proxy never sends it elsewhere.
+func clientCapa(s *session, args [][]byte) {
+	for _, a := range args[2:] {
+		if bytes.EqualFold(a, []byte("redirect")) {
+			s.capa = "r"
+		}
+	}
+	s.sayOK()
+}
+
 func clientInfo(s *session, _ [][]byte) {
-	s.say(resp.AppendVerbatim(nil, s.info().line(), s.profile.key.proto))
+	s.say(resp.AppendVerbatim(nil, s.info().line(s.l.p.release()), s.profile.key.proto))
 }
 
 func (s *session) info() ClientInfo {
@@ -93,54 +177,67 @@ func (s *session) info() ClientInfo {
 	if user == "" {
 		user = "default"
 	}
-	last := ""
+	last := "NULL"
 	if s.rule != nil {
 		last = s.rule.Name
 	}
 	return ClientInfo{
-		ID: s.id, Addr: s.addr, Local: s.local, Name: s.name, LibName: s.libName, LibVer: s.libVer, User: user,
-		DB: k.db, Proto: k.proto, Age: time.Duration(s.l.now - s.born), Idle: time.Duration(s.l.now - s.progress),
-		Command: last, Queued: s.queued, In: len(s.in), Out: s.out.size + s.held,
+		ID: s.id, Addr: s.addr, Local: s.local, FD: s.fd, Name: s.name, LibName: s.libName, LibVer: s.libVer, Capa: s.capa,
+		User: user, DB: k.db, Proto: k.proto, Age: time.Duration(s.l.now - s.born), Idle: time.Duration(s.l.now - s.progress),
+		Command: last, Queued: s.queued, In: len(s.in), InFree: cap(s.in) - len(s.in), Out: s.out.size + s.held,
+		Writing: s.wantWrite, NetIn: s.received, NetOut: s.sent, Commands: s.commands, clientMode: s.mode(),
 	}
 }
 
-// line is the client in the form of CLIENT LIST.
-func (c ClientInfo) line() string {
+// line is the client in the form in which CLIENT LIST of such servers has it.
+func (c ClientInfo) line(r release) string {
 	var b strings.Builder
 	put := func(key, value string) { b.WriteString(key + "=" + value + " ") }
 	num := func(key string, n int64) { put(key, decimal(n)) }
 	num("id", int64(c.ID))
 	put("addr", c.Addr)
 	put("laddr", c.Local)
-	put("fd", "0")
+	num("fd", int64(c.FD))
 	put("name", c.Name)
 	num("age", int64(c.Age/time.Second))
 	num("idle", int64(c.Idle/time.Second))
-	put("flags", "N")
+	put("flags", c.Flags)
+	if r.valkey(8, 1) {
+		put("capa", c.Capa)
+	}
 	num("db", int64(c.DB))
-	put("sub", "0")
-	put("psub", "0")
-	put("ssub", "0")
-	put("multi", "-1")
-	put("watch", "0")
+	num("sub", int64(c.Sub))
+	num("psub", int64(c.PSub))
+	num("ssub", int64(c.SSub))
+	num("multi", int64(c.Multi))
+	if r.since(7, 4) {
+		num("watch", int64(c.Watch))
+	}
 	num("qbuf", int64(c.In))
-	put("qbuf-free", "0")
+	num("qbuf-free", int64(c.InFree))
 	put("argv-mem", "0")
-	put("multi-mem", "0")
+	num("multi-mem", int64(c.MultiSize))
 	put("rbs", "0")
 	put("rbp", "0")
 	num("obl", int64(c.Out))
 	num("oll", int64(c.Queued))
 	num("omem", int64(c.Out))
-	num("tot-mem", int64(c.In+c.Out))
-	put("events", "r")
+	num("tot-mem", int64(c.In+c.InFree+c.Out+c.MultiSize))
+	put("events", map[bool]string{false: "r", true: "rw"}[c.Writing])
 	put("cmd", c.Command)
 	put("user", c.User)
-	put("redir", "-1")
+	num("redir", c.Redirect)
 	num("resp", int64(c.Proto))
-	put("lib-name", c.LibName)
-	b.WriteString("lib-ver=" + c.LibVer + "\n")
-	return b.String()
+	if r.since(7, 2) {
+		put("lib-name", c.LibName)
+		put("lib-ver", c.LibVer)
+	}
+	if r.since(8, 0) {
+		num("tot-net-in", int64(c.NetIn))
+		num("tot-net-out", int64(c.NetOut))
+		num("tot-cmds", int64(c.Commands))
+	}
+	return strings.TrimSuffix(b.String(), " ") + "\n"
 }
 
 // Clients lists all clients, waiting at most a second for busy loops.
@@ -162,78 +259,4 @@ func (l *loop) clients() []ClientInfo {
 		list = append(list, s.info())
 	}
 	return list
-}
-
-// census collects one list from all loops without any of them waiting: each adds its part and the last one reports.
-type census struct {
-	parts [][]ClientInfo // by loop; each written by its loop only
-	left  atomic.Int32
-}
-
-// clientList answers CLIENT LIST [ID id...|TYPE normal] with the clients of all loops.
-func clientList(s *session, args [][]byte) {
-	keep, text := listFilter(args[2:])
-	if text != "" {
-		s.ownError(text)
-		return
-	}
-	r := s.request(s.rule, nil)
-	r.refs++ // held by the census
-	r.enter(stateSent)
-	c := &census{parts: make([][]ClientInfo, len(s.l.p.loops))}
-	c.left.Store(int32(len(c.parts)))
-	home := s.l
-	for _, l := range home.p.loops {
-		l.post(message{kind: msgCall, call: func(l *loop) {
-			c.parts[l.id] = l.clients()
-			if c.left.Add(-1) == 0 {
-				home.post(message{kind: msgCall, call: func(l *loop) { l.listed(r, c, keep) }})
-			}
-		}})
-	}
-}
-
-func (l *loop) listed(r *request, c *census, keep func(ClientInfo) bool) {
-	if r.state != stateDone {
-		var b strings.Builder
-		for _, part := range c.parts {
-			for _, info := range part {
-				if keep(info) {
-					b.WriteString(info.line())
-				}
-			}
-		}
-		l.finish(r, resp.AppendVerbatim(nil, b.String(), r.sess.profile.key.proto))
-	}
-	l.release(r)
-}
-
-// listFilter reads the options of CLIENT LIST.
-func listFilter(args [][]byte) (keep func(ClientInfo) bool, text string) {
-	keep = func(ClientInfo) bool { return true }
-	switch {
-	case len(args) == 0:
-	case len(args) == 2 && bytes.EqualFold(args[0], []byte("type")):
-		kind := strings.ToLower(string(args[1]))
-		switch kind {
-		case "normal":
-		case "master", "primary", "replica", "slave", "pubsub":
-			keep = func(ClientInfo) bool { return false }
-		default:
-			return nil, unknownClientType(args[1])
-		}
-	case len(args) >= 2 && bytes.EqualFold(args[0], []byte("id")):
-		ids := map[uint64]bool{}
-		for _, a := range args[1:] {
-			n, ok := resp.ParseInt(a)
-			if !ok || n <= 0 {
-				return nil, errTextClientID
-			}
-			ids[uint64(n)] = true
-		}
-		keep = func(c ClientInfo) bool { return ids[c.ID] }
-	default:
-		return nil, errTextSyntax
-	}
-	return keep, ""
 }

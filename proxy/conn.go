@@ -40,6 +40,7 @@ type conn struct {
 	out  outq
 
 	sent      uint64 // bytes ever written
+	received  uint64 // bytes ever read
 	progress  int64  // loop time of the last byte in either direction
 	outSince  int64  // loop time since when output has been stuck, 0 when it is not
 	dirty     bool   // in the loop's list of connections to flush
@@ -90,6 +91,7 @@ func (c *conn) readable(hangup bool) {
 // arrived offers n new bytes to the owner: fresh ones, or, when fresh is nil, the ones at the end of in.
 func (c *conn) arrived(fresh []byte, n int) {
 	c.l.stats.BytesIn[c.side] += uint64(n)
+	c.received += uint64(n)
 	c.progress = c.l.now
 	if fresh == nil {
 		if len(c.in) >= c.need {

@@ -13,20 +13,18 @@ func (s *session) command(raw []byte) bool {
 	s.commands++
 	rule := s.l.cmds.Lookup(args)
 	s.rule = rule
-	if rule == nil {
-		return s.refuse(nil, unknownCommand(args))
-	}
-	if rule.Subs != nil && len(args) > 1 {
-		return s.refuse(rule, unknownSubcommand(rule, args))
-	}
-	if !s.authed && rule.Flags&router.FlagNoAuth == 0 {
-		return s.refuse(rule, errTextNoAuth)
+	if (!s.authed || rule == nil || rule.Subs != nil || rule.Absent) && s.objects(rule, raw) {
+		return true
 	}
 	if !rule.ArityOK(len(args)) {
 		return s.wrongArity(rule)
 	}
 	if !rule.Built {
 		return s.refuse(rule, unsupported(rule))
+	}
+	if s.l.pause.until != 0 && s.pausing(rule) {
+		s.stop(stopPaused)
+		return false
 	}
 	if s.tx != nil && rule.Policy != router.Transaction {
 		return s.enlist(rule, raw)
@@ -81,6 +79,7 @@ func (s *session) refuse(rule *router.Rule, text string) bool {
 }
 
 func (s *session) ownError(text string) {
+	s.wrong = true
 	s.l.scratch = resp.AppendError(s.l.scratch[:0], text)
 	s.say(s.l.scratch)
 }
@@ -92,11 +91,11 @@ func (s *session) say(reply []byte) {
 		return
 	}
 	if s.head == nil {
-		s.write(reply)
+		s.emit(reply)
 		s.checkOutput()
 		return
 	}
-	if t := s.tail; t.state == stateDone && t.rule == nil && len(t.reply)+len(reply) < keepBuf {
+	if t := s.tail; t.state == stateDone && t.rule == nil && t.muted == s.hearing.deaf() && len(t.reply)+len(reply) < keepBuf {
 		s.l.keepReply(t, reply) // +QUEUED, mostly
 		s.checkOutput()
 		return

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -39,6 +40,15 @@ const (
 	errTextNoMultiExec     = "ERR EXEC without MULTI"
 	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
 	errTextBigTransaction  = "PROXYLIMIT the transaction has too many commands or bytes"
+
+	errTextLongName      = "PROXYLIMIT names of clients and libraries may have 4096 bytes"
+	errTextKillID        = "ERR client-id should be greater than 0"
+	errTextNoClient      = "ERR No such client"
+	errTextFilterDB      = "ERR DB number should be between 0 and 15"
+	errTextUnblock       = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+	errTextPauseMode     = "ERR CLIENT PAUSE mode must be WRITE or ALL"
+	errTextNegativePause = "ERR timeout is negative"
+	errTextLongPause     = "ERR timeout is out of range"
 )
 
 var (
@@ -47,6 +57,7 @@ var (
 	errBudget       = errors.New("the buffer budget is spent")
 	errIdle         = errors.New("idle")
 	errDrained      = errors.New("drained")
+	errKilled       = errors.New("killed by another client")
 	errProtocol     = errors.New("protocol error")
 	errStray        = errors.New("a script of this client upset the order of replies")
 )
@@ -131,26 +142,35 @@ func (l *loop) fail(r *request, text string) {
 	l.finish(r, l.scratch)
 }
 
+// cString ends at the first zero byte, as texts do in the server.
+func cString(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
+}
+
 // maxEcho bounds how much of a client's words an error repeats, as in the server.
 const maxEcho = 128
 
 // unknownCommand words what the server says to a command it does not know.
 func unknownCommand(args [][]byte) string {
-	t := "ERR unknown command '" + string(args[0][:min(len(args[0]), maxEcho)]) + "', with args beginning with: "
+	t := "ERR unknown command '" + cString(args[0][:min(len(args[0]), maxEcho)]) + "', with args beginning with: "
 	rest := 0
 	for _, a := range args[1:] {
 		if rest >= maxEcho {
 			break
 		}
 		a = a[:min(len(a), maxEcho-rest)]
-		t += "'" + string(a) + "' "
-		rest += len(a) + 3
+		shown := cString(a)
+		t += "'" + shown + "' "
+		rest += len(shown) + 3
 	}
 	return t
 }
 
 func unknownSubcommand(rule *router.Rule, args [][]byte) string {
-	sub := string(args[1][:min(len(args[1]), maxEcho)])
+	sub := cString(args[1][:min(len(args[1]), maxEcho)])
 	return "ERR unknown subcommand '" + sub + "'. Try " + strings.ToUpper(rule.Name) + " HELP."
 }
 
@@ -158,6 +178,22 @@ func unknownOption(name string) string { return "ERR Unrecognized option '" + na
 
 func badOption(name string) string {
 	return "ERR " + name + " cannot contain spaces, newlines or special characters."
+}
+
+func refusedDebug(sub []byte) string {
+	return "PROXYUNSUPPORTED DEBUG " + strings.ToUpper(cString(sub[:min(len(sub), maxEcho)])) + " it can stop or damage a node that others share"
+}
+
+func notInteger(what string) string { return "ERR " + what + " is not an integer or out of range" }
+
+func notPositive(what string) string { return "ERR " + what + " should be greater than 0" }
+
+func unknownLetters(what, value string) string {
+	return "ERR Unknown " + what + " found in the provided filter: " + value
+}
+
+func debugArity(sub []byte) string {
+	return "ERR unknown subcommand or wrong number of arguments for '" + string(sub[:min(len(sub), maxEcho)]) + "'. Try DEBUG HELP."
 }
 
 func unknownClientType(name []byte) string { return "ERR Unknown client type '" + string(name) + "'" }

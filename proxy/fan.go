@@ -164,7 +164,7 @@ func (l *loop) spread(r *request) {
 	}
 	r.enter(stateSent)
 	r.fan = l.newFanout()
-	r.fan.merge = mergers[r.rule.Merge]
+	r.fan.merge, r.fan.raw = mergers[r.rule.Merge], r.rule.Merge == router.MergeTexts
 	for _, n := range l.primaries {
 		p := l.newPart(r)
 		p.to = n
@@ -174,12 +174,12 @@ func (l *loop) spread(r *request) {
 }
 
 // fixed sends a command to one node and corrects what a standalone server would say differently.
-func (s *session) fixed(rule *router.Rule, raw []byte, fix mergeFn) {
+func (s *session) fixed(rule *router.Rule, raw []byte, fix fixFn) {
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
 	r.fan = s.l.newFanout()
-	r.fan.merge = fix
 	s.l.setBuf(s.l.newPart(r), r.buf)
+	r.fan.merge = fix(s, r)
 	s.goParts(r)
 }
 

@@ -30,18 +30,25 @@ var locals = map[string]localCommand{
 	"select": {run: localSelect, alone: true},
 
 	"client|caching":      {run: clientCaching},
-	"client|getredir":     {run: clientGetRedir},
-	"client|tracking":     {run: clientTracking, alone: true},
-	"client|trackinginfo": {run: clientTrackingInfo},
-	"client|capa":         {run: localOK},
+	"client|capa":         {run: clientCapa},
 	"client|getname":      {run: clientGetName},
+	"client|getredir":     {run: clientGetRedir},
 	"client|id":           {run: clientID},
 	"client|info":         {run: clientInfo},
+	"client|kill":         {run: clientKill, alone: true},
 	"client|list":         {run: clientList, alone: true},
-	"client|no-evict":     {run: clientOnOff},
-	"client|no-touch":     {run: clientOnOff},
+	"client|no-evict":     {run: clientNoEvict},
+	"client|no-touch":     {run: clientNoTouch},
+	"client|pause":        {run: clientPause, alone: true},
+	"client|reply":        {run: clientReply},
 	"client|setinfo":      {run: clientSetInfo},
 	"client|setname":      {run: clientSetName},
+	"client|tracking":     {run: clientTracking, alone: true},
+	"client|trackinginfo": {run: clientTrackingInfo},
+	"client|unblock":      {run: clientUnblock, alone: true},
+	"client|unpause":      {run: clientUnpause, alone: true},
+
+	"debug": {run: localDebug, alone: true},
 }
 
 // commandSet is the command table with our answers beside it. Immutable.
@@ -70,8 +77,13 @@ func (s *session) answer(rule *router.Rule) bool {
 	}
 	switch {
 	case cmd.run != nil:
-		s.l.stats.Commands[rule.ID].OK++
+		s.wrong, s.asked = false, false
 		cmd.run(s, s.parser.Args)
+		if s.wrong {
+			s.l.stats.Commands[rule.ID].ProxyError++
+		} else if !s.asked {
+			s.l.stats.Commands[rule.ID].OK++
+		}
 	case rule.Answer != "":
 		s.l.stats.Commands[rule.ID].OK++
 		s.say([]byte(rule.Answer + "\r\n"))
@@ -81,12 +93,16 @@ func (s *session) answer(rule *router.Rule) bool {
 	return true
 }
 
+// ask makes the request of a local command whose answer has to be waited for.
+func (s *session) ask() *request {
+	s.asked = true
+	return s.request(s.rule, nil)
+}
+
 var okReply = []byte("+OK\r\n")
 
 func (s *session) sayOK()             { s.say(okReply) }
 func (s *session) saySimple(t string) { s.say([]byte("+" + t + "\r\n")) }
-
-func localOK(s *session, _ [][]byte) { s.sayOK() }
 
 var pong = []byte("+PONG\r\n")
 
@@ -123,14 +139,27 @@ func localRole(s *session, _ [][]byte) {
 	s.say(resp.AppendArray(b, 0))
 }
 
-// localReset returns the connection to the state of a new one.
-func localReset(s *session, _ [][]byte) {
-	s.dropTransaction()
-	s.unwatch()
-	s.endTracking()
+// resetters are what RESET undoes. The name of the client's library stays, as in the server.
+var resetters = []func(*session){(*session).dropTransaction, (*session).unwatch, (*session).endTracking, resetIdentity, resetClient}
+
+func resetIdentity(s *session) {
 	s.use(s.l.plain)
 	s.authed = !s.l.p.cfg.AuthRequired()
-	s.name, s.libName, s.libVer = "", "", ""
+}
+
+func resetClient(s *session) {
+	s.name, s.hearing = "", hearing{}
+	s.noTouch = false
+	if s.l.p.release().valkey(8, 0) {
+		s.noEvict = false
+	}
+}
+
+// localReset returns the connection to the state of a new one.
+func localReset(s *session, _ [][]byte) {
+	for _, reset := range resetters {
+		reset(s)
+	}
 	s.saySimple("RESET")
 }
 
@@ -171,7 +200,7 @@ type login struct {
 func (s *session) tryProfile(k profileKey, command []byte, lg login) {
 	lg.profile = s.l.profileFor(k)
 	lg.profile.sessions++ // held for the time of the attempt
-	r := s.request(s.rule, nil)
+	r := s.ask()
 	lg.request = r
 	s.login = &lg
 	r.fan = s.l.newFanout()
@@ -280,8 +309,8 @@ func parseHello(args [][]byte, proto int) (o helloOptions, text string) {
 			i += 3
 		case bytes.EqualFold(args[i], []byte("setname")) && left >= 1:
 			name := string(args[i+1])
-			if !cleanName(name) {
-				return o, errTextBadName
+			if text := badName(name); text != "" {
+				return o, text
 			}
 			o.name = &name
 			i += 2
@@ -338,19 +367,6 @@ func (s *session) hello() []byte {
 	b = resp.AppendBulkString(b, "master")
 	b = resp.AppendBulkString(b, "modules")
 	return resp.AppendArray(b, 0)
-}
-
-// fixers correct replies of one node that a standalone server would give differently, by rule name.
-var fixers = map[string]mergeFn{
-	"config|get": fixConfig,
-}
-
-// fixConfig shows cluster mode as off: clients that see it on speak to a cluster.
-func fixConfig(r *request, dst []byte) ([]byte, bool) {
-	reply := r.fan.parts[0].reply
-	on := []byte("$15\r\ncluster-enabled\r\n$3\r\nyes\r\n")
-	off := []byte("$15\r\ncluster-enabled\r\n$2\r\nno\r\n")
-	return append(dst, bytes.Replace(reply, on, off, 1)...), true
 }
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }

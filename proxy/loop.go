@@ -73,6 +73,9 @@ type loop struct {
 	scratch      []byte
 	errorLine    []byte // the error reply that is being looked at
 
+	pause pause   // CLIENT PAUSE
+	slow  slowLog // commands that spent long in this loop; guarded by a mutex of its own
+
 	stats      *metrics.Counters
 	lastTick   int64
 	lastSlow   int64
@@ -115,6 +118,7 @@ func (l *loop) run() {
 		l.poll.dispatch(l, n)
 		l.receive()
 		l.wakeDue()
+		l.checkPause()
 		l.tick()
 		l.settleOutput()
 		l.stats.Iterations++
@@ -132,6 +136,9 @@ func (l *loop) sleep() time.Duration {
 	}
 	if len(l.waiting) > 0 {
 		d = min(d, max(time.Duration(l.waiting[0].wake-l.now), 0))
+	}
+	if l.pause.until != 0 {
+		d = min(d, max(time.Duration(l.pause.until-l.now), 0))
 	}
 	return d
 }

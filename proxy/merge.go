@@ -23,6 +23,16 @@ var mergers = map[router.Merge]mergeFn{
 	router.MergeInfo:   mergeInfo,
 	router.MergeLeasts: mergeLeasts,
 	router.MergeNone:   mergeFirst,
+
+	router.MergeLog:       mergeLog,
+	router.MergeLogLen:    mergeLogLen,
+	router.MergeLogReset:  mergeLogReset,
+	router.MergeACLLog:    mergeACLLog,
+	router.MergeEvents:    mergeEvents,
+	router.MergeHistory:   mergeHistory,
+	router.MergeHistogram: mergeHistogram,
+	router.MergeTexts:     mergeTexts,
+	router.MergeFigures:   mergeFigures,
 }
 
 func mergeFirst(r *request, dst []byte) ([]byte, bool) {

@@ -36,7 +36,9 @@ type Config struct {
 	Info func() ServerFace
 	// AllowRedirect permits redirects to addresses outside the table; nil permits none.
 	AllowRedirect func(addr string) bool
-	Log           *slog.Logger
+	// DebugSleep lets clients stop a node for a while with DEBUG SLEEP.
+	DebugSleep bool
+	Log        *slog.Logger
 }
 
 // NodeDial says how nodes are reached.

@@ -67,6 +67,7 @@ type request struct {
 	streaming bool // part of its reply is already in its client's output
 	counted   bool // counts in its slot's in-flight numbers
 	pooled    bool // buf is from the pool
+	muted     bool // its client does not want the reply, see quiet.go
 	ownError  bool // its reply is an error of the proxy, not of a node
 	inLine    bool // waits for a lease
 	watched   bool // an EXEC behind WATCH: null when the watched keys have gone elsewhere

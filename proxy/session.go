@@ -15,6 +15,7 @@ const (
 	stopNode                       // a node it writes to has a long queue
 	stopBarrier                    // the next command needs the earlier ones to be done
 	stopBlocked                    // a command of its own waits in a node
+	stopPaused                     // CLIENT PAUSE holds the next command back
 )
 
 // maxUnread is how much of a blocked client is kept for later. It is read meanwhile, because only reading tells that it
@@ -49,6 +50,12 @@ type session struct {
 	name      string       // CLIENT SETNAME
 	libName   string       // CLIENT SETINFO
 	libVer    string       //
+	capa      string       // CLIENT CAPA
+	noEvict   bool         // CLIENT NO-EVICT
+	noTouch   bool         // CLIENT NO-TOUCH
+	hearing   hearing      // CLIENT REPLY
+	wrong     bool         // the command at hand was answered with an error of the proxy's own
+	asked     bool         // the command at hand is answered, and counted, later
 	rule      *router.Rule // of its last command, for CLIENT LIST
 	login     *login       // an AUTH, HELLO or SELECT that a node has to confirm
 	tx        *transaction // between MULTI and EXEC
@@ -83,6 +90,9 @@ func (s *session) consume(data []byte) (used, need int) {
 		if len(s.parser.Args) > 0 && !s.command(data[used:used+n]) {
 			s.parser.Reset() // it will be offered again when the earlier commands are done
 			return used, 0
+		}
+		if s.hearing.skip || s.hearing.next {
+			s.hearing.step()
 		}
 		used += n
 		if s.closed || s.ending {
@@ -127,6 +137,7 @@ func (s *session) end() {
 // enqueue puts r at the end of the client's queue.
 func (s *session) enqueue(r *request) {
 	r.sess = s
+	r.muted = s.hearing.deaf()
 	r.refs++
 	if s.tail == nil {
 		s.head = r
@@ -185,7 +196,7 @@ func (s *session) reply(b []byte) {
 		s.conn.close(errReplyCut)
 		return
 	}
-	s.write(b)
+	s.emit(b)
 	s.shift()
 	s.checkOutput()
 }
@@ -235,7 +246,7 @@ func (s *session) beginStream(r *request) {
 	}
 	r.streaming = true
 	s.streamed = len(r.reply)
-	s.write(r.reply)
+	s.emit(r.reply)
 	s.l.dropReply(r)
 	s.checkOutput()
 }
@@ -246,12 +257,12 @@ func (s *session) stream(r *request, piece []byte) {
 	}
 	// Nothing queued: spare the copy and hand the bytes to the socket at once.
 	s.streamed += len(piece)
-	s.writeThrough(piece)
+	s.emitThrough(piece)
 	s.checkOutput()
 }
 
 func (s *session) endStream(r *request, piece []byte) {
-	s.write(piece)
+	s.emit(piece)
 	s.l.observe(r, okHead)
 	s.adapt(s.streamed + len(piece))
 	if !s.aboveMark {
@@ -301,7 +312,11 @@ func (l *loop) observe(r *request, reply []byte) {
 	default:
 		n.OK++
 	}
-	l.stats.CommandSeconds[r.class].Observe(l.now - r.start)
+	took := l.now - r.start
+	l.stats.CommandSeconds[r.class].Observe(took)
+	if took >= slowFrom {
+		l.noteSlow(r)
+	}
 }
 
 // checkOutput applies the limits on what a client leaves unread.

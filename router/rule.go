@@ -36,21 +36,32 @@ type Merge uint8
 
 // The merges.
 const (
-	MergeNone   Merge = iota // one node, nothing to merge
-	MergeSum                 // integers, added
-	MergeMin                 // integers, the smallest
-	MergeMax                 // integers, the largest
-	MergeOK                  // +OK when all say so
-	MergeFirst               // all say the same: the first reply
-	MergeArrays              // arrays, one behind the other
-	MergeMGet                // arrays of the parts, put back into the order of the keys
-	MergeRandom              // one of the replies that are not null, chosen at random; null when all are
-	MergeInfo                // INFO texts, made into that of one server
-	MergeLeasts              // arrays of integers, the smallest at each place
+	MergeNone      Merge = iota // one node, nothing to merge
+	MergeSum                    // integers, added
+	MergeMin                    // integers, the smallest
+	MergeMax                    // integers, the largest
+	MergeOK                     // +OK when all say so
+	MergeFirst                  // all say the same: the first reply
+	MergeArrays                 // arrays, one behind the other
+	MergeMGet                   // arrays of the parts, put back into the order of the keys
+	MergeRandom                 // one of the replies that are not null, chosen at random; null when all are
+	MergeInfo                   // INFO texts, made into that of one server
+	MergeLeasts                 // arrays of integers, the smallest at each place
+	MergeLog                    // entries of a SLOWLOG or COMMANDLOG and those of the proxy, newest first
+	MergeLogLen                 // their number
+	MergeLogReset               // +OK when all say so, and the proxy's entries are gone
+	MergeACLLog                 // entries of ACL LOG, newest first
+	MergeEvents                 // LATENCY LATEST: one entry an event
+	MergeHistory                // LATENCY HISTORY: samples in the order of time
+	MergeHistogram              // LATENCY HISTOGRAM: counts, added
+	MergeTexts                  // reports, each different one once
+	MergeFigures                // MEMORY STATS: sums, and averages of ratios
 )
 
 var mergeNames = [...]string{"", "sum", "smallest", "largest", "OK when all are", "first", "arrays joined",
-	"values in key order", "one at random", "one INFO", "smallest at each place"}
+	"values in key order", "one at random", "one INFO", "smallest at each place",
+	"entries of all and the proxy's, newest first", "their number", "OK when all are", "entries of all, newest first",
+	"newest and largest of each event", "samples of all", "counts added", "different reports joined", "sums and averages"}
 
 // String returns the words used in docs.
 func (m Merge) String() string {
@@ -107,6 +118,8 @@ type Rule struct {
 
 	// Built is false for a command whose policy this version cannot carry out yet; the client is told so, with Why.
 	Built bool
+	// Absent: the cluster's servers do not have the command.
+	Absent bool
 	// Why tells the client of a Refused or unbuilt command the reason; else empty. It is a clause without a capital letter
 	// and a full stop.
 	Why string
