@@ -36,8 +36,9 @@ func (f *clientFilter) matches(c *ClientInfo, me uint64) bool {
 
 func (f *clientFilter) set(option string, test clientTest) { f.tests[option] = test }
 
-// clientOption reads the value of one option and returns its test, or what is wrong with the value.
-type clientOption func(value string, r release) (clientTest, string)
+// clientOption reads the value of an option and returns its test, or what is wrong with the value. not is "NOT-" for the
+// opposite of the option, for the words of errors.
+type clientOption func(not, value string, r release) (clientTest, string)
 
 // clientOptions are the options with one value. Those of the first group are older than the others.
 var (
@@ -61,14 +62,14 @@ var (
 )
 
 func equals(field func(*ClientInfo) string) clientOption {
-	return func(value string, _ release) (clientTest, string) {
+	return func(_, value string, _ release) (clientTest, string) {
 		return func(c *ClientInfo) bool { return field(c) == value }, ""
 	}
 }
 
 // named is equals for what a client may lack: no value finds those.
 func named(field func(*ClientInfo) string) clientOption {
-	return func(value string, _ release) (clientTest, string) {
+	return func(_, value string, _ release) (clientTest, string) {
 		return func(c *ClientInfo) bool { return value != "" && field(c) == value }, ""
 	}
 }
@@ -79,7 +80,7 @@ func clientIP(c *ClientInfo) string {
 }
 
 func atLeast(option string, field func(*ClientInfo) time.Duration) clientOption {
-	return func(value string, _ release) (clientTest, string) {
+	return func(_, value string, _ release) (clientTest, string) {
 		n, ok := resp.ParseInt([]byte(value))
 		if !ok {
 			return nil, notInteger(option)
@@ -92,10 +93,10 @@ func atLeast(option string, field func(*ClientInfo) time.Duration) clientOption 
 }
 
 func lettersOption(option, known string, field func(*ClientInfo) string) clientOption {
-	return func(value string, _ release) (clientTest, string) {
+	return func(not, value string, _ release) (clientTest, string) {
 		for _, letter := range value {
 			if !strings.ContainsRune(known, letter) {
-				return nil, unknownLetters(option, value)
+				return nil, unknownLetters(not, option, value)
 			}
 		}
 		return func(c *ClientInfo) bool {
@@ -109,13 +110,13 @@ func lettersOption(option, known string, field func(*ClientInfo) string) clientO
 	}
 }
 
-func dbOption(value string, _ release) (clientTest, string) {
+func dbOption(not, value string, _ release) (clientTest, string) {
 	n, err := strconv.Atoi(value)
 	switch {
 	case err != nil:
-		return nil, notInteger("DB")
+		return nil, notInteger(not + "DB")
 	case n < 0 || n >= serverDatabases:
-		return nil, errTextFilterDB
+		return nil, badFilterDB(not)
 	}
 	return func(c *ClientInfo) bool { return c.DB == n }, ""
 }
@@ -124,7 +125,7 @@ func dbOption(value string, _ release) (clientTest, string) {
 const serverDatabases = 16
 
 // typeOption knows the types of a server's clients. Nodes are no clients of the proxy.
-func typeOption(value string, r release) (clientTest, string) {
+func typeOption(_, value string, r release) (clientTest, string) {
 	switch kind := strings.ToLower(value); {
 	case kind == "normal" || kind == "pubsub":
 		return func(c *ClientInfo) bool { return c.Pubsub == (kind == "pubsub") }, ""
@@ -219,24 +220,24 @@ func (f *clientFilter) option(option, value string, r release) {
 		}
 		return
 	}
-	name, not := option, false
-	if r.valkey(9, 0) {
-		name, not = strings.CutPrefix(option, "not-")
+	name, not := option, ""
+	if r.valkey(9, 0) && strings.HasPrefix(option, "not-") {
+		name, not = option[len("not-"):], "NOT-"
 	}
 	read := clientOptions[name]
 	if read == nil && r.valkey(9, 0) {
 		read = clientOptions9[name]
 	}
-	if read == nil || name == "maxage" && (not || !r.valkey(8, 0)) || name == "idle" && not {
+	if read == nil || name == "maxage" && (not != "" || !r.valkey(8, 0)) || name == "idle" && not != "" {
 		f.text = errTextSyntax
 		return
 	}
-	test, text := read(value, r)
+	test, text := read(not, value, r)
 	if text != "" {
 		f.text = text
 		return
 	}
-	if not {
+	if not != "" {
 		f.set(option, func(c *ClientInfo) bool { return !test(c) })
 		return
 	}

@@ -81,6 +81,10 @@ func (l *loop) kill(f *clientFilter, me uint64) (n int) {
 
 // clientUnblock lets another client go on that waits in a blocking command.
 func clientUnblock(s *session, args [][]byte) {
+	if len(args) > 4 && !s.l.p.release().valkey(8, 1) {
+		s.ownError(wrongSubArity(s.rule))
+		return
+	}
 	id, ok := resp.ParseInt(args[2])
 	if !ok {
 		s.ownError(errTextNotInteger)

@@ -44,7 +44,6 @@ const (
 	errTextLongName      = "PROXYLIMIT names of clients and libraries may have 4096 bytes"
 	errTextKillID        = "ERR client-id should be greater than 0"
 	errTextNoClient      = "ERR No such client"
-	errTextFilterDB      = "ERR DB number should be between 0 and 15"
 	errTextUnblock       = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 	errTextPauseMode     = "ERR CLIENT PAUSE mode must be WRITE or ALL"
 	errTextNegativePause = "ERR timeout is negative"
@@ -188,8 +187,19 @@ func notInteger(what string) string { return "ERR " + what + " is not an integer
 
 func notPositive(what string) string { return "ERR " + what + " should be greater than 0" }
 
-func unknownLetters(what, value string) string {
-	return "ERR Unknown " + what + " found in the provided filter: " + value
+func unknownLetters(not, what, value string) string {
+	filter := "provided"
+	if not != "" {
+		filter = not + strings.ToUpper(what)
+	}
+	return "ERR Unknown " + what + " found in the " + filter + " filter: " + value
+}
+
+func badFilterDB(not string) string { return "ERR " + not + "DB number should be between 0 and 15" }
+
+func wrongSubArity(rule *router.Rule) string {
+	name, sub, _ := strings.Cut(strings.ToUpper(rule.Name), "|")
+	return "ERR unknown subcommand or wrong number of arguments for '" + sub + "'. Try " + name + " HELP."
 }
 
 func debugArity(sub []byte) string {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -26,7 +27,8 @@ var summed = setOf(
 	"acl_access_denied_channel", "unexpected_error_replies", "dump_payload_sanitizations", "client_query_buffer_limit_disconnections",
 	"client_output_buffer_limit_disconnections", "expired_time_cap_reached_count", "rdb_changes_since_last_save",
 	"used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children", "used_cpu_sys_main_thread",
-	"used_cpu_user_main_thread", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
+	"used_cpu_user_main_thread", "blocked_clients", "pubsub_clients", "tracking_clients", "watching_clients", "clients_in_timeout_table",
+	"total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
 )
 
 func setOf(names ...string) map[string]bool {
@@ -36,6 +38,9 @@ func setOf(names ...string) map[string]bool {
 	}
 	return m
 }
+
+// aboutCluster are counted errors that clients of one server never see.
+var aboutCluster = setOf("errorstat_MOVED", "errorstat_ASK", "errorstat_TRYAGAIN", "errorstat_CLUSTERDOWN", "errorstat_CROSSSLOT")
 
 // infoText takes the text out of INFO's reply, a bulk string or, in RESP3, a verbatim one.
 func infoText(reply []byte) (string, bool) {
@@ -123,7 +128,7 @@ func (m *infoMerge) addUp(text string) {
 // manyValued says that a line holds name=value pairs which are added up one by one.
 func manyValued(name string) bool {
 	return strings.HasPrefix(name, "db") && len(name) > 2 && name[2] >= '0' && name[2] <= '9' ||
-		strings.HasPrefix(name, "cmdstat_") || strings.HasPrefix(name, "errorstat_")
+		strings.HasPrefix(name, "cmdstat_") || strings.HasPrefix(name, "errorstat_") || strings.HasPrefix(name, percentiles)
 }
 
 // text writes the first node's text with the sums in place, the face of a standalone server, and the proxy's section.
@@ -145,6 +150,9 @@ func (m *infoMerge) text(first string) string {
 			line = name + ":" + m.value(name, value)
 			done[name] = true
 		}
+		if strings.HasPrefix(section, "cluster") && ok && name != "cluster_enabled" || strings.HasPrefix(name, "errorstat_") && aboutCluster[name] {
+			continue
+		}
 		if section == "replication" && strings.HasPrefix(name, "slave") && strings.Contains(value, "ip=") {
 			continue // replicas are the cluster's concern
 		}
@@ -156,15 +164,15 @@ func (m *infoMerge) text(first string) string {
 
 // finishSection adds the lines that only other nodes have: a database or a command that the first has not seen.
 func (m *infoMerge) finishSection(b *strings.Builder, section string, done map[string]bool) {
-	prefix := map[string]string{"keyspace": "db", "commandstats": "cmdstat_", "errorstats": "errorstat_"}[section]
+	prefix := map[string]string{"keyspace": "db", "commandstats": "cmdstat_", "errorstats": "errorstat_", "latencystats": percentiles}[section]
 	if prefix == "" {
 		return
 	}
 	sort.Strings(m.order)
 	for _, name := range m.order {
-		if strings.HasPrefix(name, prefix) && !done[name] {
+		if strings.HasPrefix(name, prefix) && !done[name] && !aboutCluster[name] {
 			done[name] = true
-			b.WriteString(name + ":" + joinPairs(m.counts[name]) + "\r\n")
+			b.WriteString(name + ":" + joinPairs(m.counts[name], joinOf(name)) + "\r\n")
 		}
 	}
 }
@@ -196,7 +204,7 @@ func (m *infoMerge) value(name, value string) string {
 		return strconv.FormatFloat(m.sums[name], 'f', 0, 64)
 	}
 	if manyValued(name) {
-		return joinPairs(m.counts[name])
+		return joinPairs(m.counts[name], joinOf(name))
 	}
 	return value
 }
@@ -215,8 +223,18 @@ func human(n float64) string {
 	return strconv.FormatFloat(n, 'f', 2, 64) + units[u]
 }
 
-// joinPairs adds lists like keys=1,expires=0,avg_ttl=5 up pair by pair; averages and rates are averaged.
-func joinPairs(values []string) string {
+// percentiles begin the lines of latencies. Those of several nodes cannot be known from theirs: the largest is shown.
+const percentiles = "latency_percentiles_usec_"
+
+func joinOf(name string) func(a, b float64) float64 {
+	if strings.HasPrefix(name, percentiles) {
+		return func(a, b float64) float64 { return max(a, b) }
+	}
+	return func(a, b float64) float64 { return a + b }
+}
+
+// joinPairs joins lists like keys=1,expires=0,avg_ttl=5 pair by pair; averages and rates are averaged.
+func joinPairs(values []string, join func(a, b float64) float64) string {
 	if len(values) == 1 {
 		return values[0]
 	}
@@ -229,7 +247,7 @@ func joinPairs(values []string) string {
 				names = append(names, name)
 			}
 			n, _ := strconv.ParseFloat(value, 64)
-			sums[name] += n
+			sums[name] = join(sums[name], n)
 		}
 	}
 	for i, name := range names {
@@ -238,6 +256,8 @@ func joinPairs(values []string) string {
 			n, digits = sums["usec"]/max(sums["calls"], 1), 2
 		} else if strings.HasPrefix(name, "avg_") {
 			n /= float64(len(values))
+		} else if n != math.Trunc(n) {
+			digits = 3
 		}
 		names[i] = name + "=" + strconv.FormatFloat(n, 'f', digits, 64)
 	}

@@ -30,8 +30,11 @@ func (s *session) pausing(rule *router.Rule) bool {
 
 func clientPause(s *session, args [][]byte) {
 	ms, ok := resp.ParseInt(args[2])
-	all := true
+	all, version := true, s.l.p.release()
 	switch {
+	case len(args) > 4 && !version.valkey(8, 1):
+		s.ownError(wrongSubArity(s.rule))
+		return
 	case len(args) == 3 || bytes.EqualFold(args[3], []byte("all")):
 	case bytes.EqualFold(args[3], []byte("write")):
 		all = false
@@ -45,6 +48,9 @@ func clientPause(s *session, args [][]byte) {
 		return
 	case ms < 0:
 		s.ownError(errTextNegativePause)
+		return
+	case ms > maxPause && !version.valkey(8, 0): // it overflows there
+		s.sayOK()
 		return
 	case ms > maxPause:
 		s.ownError(errTextLongPause)
