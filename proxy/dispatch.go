@@ -26,7 +26,7 @@ func (s *session) command(raw []byte) bool {
 		s.stop(stopPaused)
 		return false
 	}
-	if s.tx != nil && rule.Policy != router.Transaction {
+	if s.tx != nil && rule.Policy != router.Transaction && !neverQueued[rule.Name] {
 		return s.enlist(rule, raw)
 	}
 	switch rule.Policy {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
+	"slotproxy/internal/metrics"
 	"slotproxy/resp"
 	"slotproxy/router"
 )
@@ -96,7 +97,9 @@ func (s *session) answer(rule *router.Rule) bool {
 // ask makes the request of a local command whose answer has to be waited for.
 func (s *session) ask() *request {
 	s.asked = true
-	return s.request(s.rule, nil)
+	r := s.request(s.rule, nil)
+	r.class = metrics.ClassLocal
+	return r
 }
 
 var okReply = []byte("+OK\r\n")

@@ -18,8 +18,10 @@ const (
 	stopPaused                     // CLIENT PAUSE holds the next command back
 )
 
-// maxUnread is how much of a blocked client is kept for later. It is read meanwhile, because only reading tells that it
-// has left.
+// stillRead are the reasons that may last: the client is read meanwhile, because only reading tells that it has left.
+const stillRead = stopBlocked | stopPaused
+
+// maxUnread is how much of such a client is kept for later.
 const maxUnread = 64 << 10
 
 // session is one client. Owned by its loop.
@@ -99,7 +101,7 @@ func (s *session) consume(data []byte) (used, need int) {
 			return len(data), 0
 		}
 	}
-	if s.stops&stopBlocked != 0 && len(data)-used > maxUnread {
+	if s.stops&stillRead != 0 && len(data)-used > maxUnread {
 		s.conn.pause(true)
 	}
 	return used, 0
@@ -387,7 +389,7 @@ func (s *session) nodeDrained() { s.resume(stopNode) }
 
 func (s *session) stop(why stops) {
 	s.stops |= why
-	if why != stopBlocked {
+	if why&stillRead == 0 {
 		s.conn.pause(true)
 	}
 }

@@ -32,6 +32,9 @@ func (s *session) objects(rule *router.Rule, raw []byte) bool {
 	return false
 }
 
+// neverQueued are the commands that run at once in a transaction, beside its own.
+var neverQueued = map[string]bool{"reset": true, "quit": true}
+
 // nodeKnows sends a command to a node that the node we have asked does not know: while a cluster is upgraded, another
 // one may. It reports false for a command that no node is asked for.
 func (s *session) nodeKnows(rule *router.Rule, raw []byte) bool {
