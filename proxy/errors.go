@@ -24,7 +24,6 @@ const (
 	errTextMaxClients  = "ERR max number of clients reached"
 	errTextSyntax      = "ERR syntax error"
 	errTextProtoInt    = "ERR Protocol version is not an integer or out of range"
-	errTextHelloAuth   = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 	errTextBadName     = "ERR Client names cannot contain spaces, newlines or special characters."
 	errTextClientID    = "ERR Invalid client ID"
 	errTextNoProto     = "NOPROTO unsupported protocol version"
@@ -207,6 +206,16 @@ func debugArity(sub []byte) string {
 }
 
 func unknownClientType(name []byte) string { return "ERR Unknown client type '" + string(name) + "'" }
+
+// helloNeedsAuth words what HELLO says to a stranger.
+func helloNeedsAuth(r release) string {
+	form := "HELLO <proto> AUTH <user> <pass>"
+	if !r.since(7, 2) {
+		form = "HELLO AUTH <user> <pass>"
+	}
+	return "NOAUTH HELLO must be called with the client already authenticated, otherwise the " + form +
+		" option can be used to authenticate the client and select the RESP protocol version at the same time"
+}
 
 func badHelloOption(name []byte) string {
 	return "ERR Syntax error in HELLO option '" + string(name) + "'"

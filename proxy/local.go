@@ -344,7 +344,7 @@ func localHello(s *session, args [][]byte) {
 		return
 	}
 	if !s.authed {
-		s.ownError(errTextHelloAuth)
+		s.ownError(helloNeedsAuth(s.l.p.release()))
 		return
 	}
 	s.use(s.l.profileFor(k))
