@@ -13,7 +13,7 @@ func (s *session) command(raw []byte) bool {
 	s.commands++
 	rule := s.l.cmds.Lookup(args)
 	s.rule = rule
-	if (!s.authed || rule == nil || rule.Subs != nil || rule.Absent) && s.objects(rule, raw) {
+	if (!s.authed || rule == nil || rule.Subs != nil) && s.objects(rule) {
 		return true
 	}
 	if !rule.ArityOK(len(args)) {
@@ -26,7 +26,7 @@ func (s *session) command(raw []byte) bool {
 		s.stop(stopPaused)
 		return false
 	}
-	if s.tx != nil && rule.Policy != router.Transaction && !neverQueued[rule.Name] {
+	if s.tx != nil && rule.Policy != router.Transaction {
 		return s.enlist(rule, raw)
 	}
 	switch rule.Policy {

@@ -16,7 +16,6 @@ func newBuilder(base *Commands) *builder {
 	b := &builder{byName: make(map[string]*Rule, len(base.rules)), listed: make(map[string]bool, len(base.rules))}
 	for _, r := range base.rules {
 		cp := *r
-		cp.Absent = true // until the reply names it
 		b.rules = append(b.rules, &cp)
 		b.byName[cp.Name] = &cp
 	}
@@ -37,7 +36,7 @@ func (b *builder) command(info *commandInfo) {
 		b.rules = append(b.rules, r)
 		b.byName[r.Name] = r
 	}
-	r.Arity, r.Flags, r.Absent = info.arity, info.flags, false
+	r.Arity, r.Flags = info.arity, info.flags
 	if r.Policy == Lease {
 		r.Flags |= FlagBlocking // Redis 7.0 forgets it for BLMOVE and BRPOPLPUSH
 	}

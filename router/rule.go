@@ -118,8 +118,6 @@ type Rule struct {
 
 	// Built is false for a command whose policy this version cannot carry out yet; the client is told so, with Why.
 	Built bool
-	// Absent: the cluster's servers do not have the command.
-	Absent bool
 	// Why tells the client of a Refused or unbuilt command the reason; else empty. It is a clause without a capital letter
 	// and a full stop.
 	Why string
