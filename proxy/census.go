@@ -11,6 +11,8 @@ type census[T any] struct {
 	// reply words the answer, on the loop that asked. Not called when the client has gone meanwhile.
 	reply func(s *session, parts []T) []byte
 
+	users []string // must exist, else the answer is an error
+
 	parts []T // by loop; each written by its loop only
 	left  atomic.Int32
 }
@@ -18,9 +20,13 @@ type census[T any] struct {
 // start asks for the client of the command at hand. Its later commands wait for the answer.
 func (c *census[T]) start() {
 	c.r = c.s.ask()
-	c.r.refs++ // held by the census
 	c.r.enter(stateSent)
 	c.s.stop(stopBarrier)
+	c.s.withUsers(c.r, c.users, c.spread)
+}
+
+func (c *census[T]) spread() {
+	c.r.refs++ // held by the census
 	c.parts = make([]T, len(c.s.l.p.loops))
 	c.left.Store(int32(len(c.parts)))
 	home := c.s.l

@@ -60,7 +60,7 @@ func (s *session) mode() clientMode {
 	flag(s.blocked != nil, "b")
 	flag(s.tracking != nil, "t")
 	flag(s.tracking != nil && s.tracking.bcast, "B")
-	flag(s.watch != nil && s.watch.gone(), "d")
+	flag(s.watch != nil && s.watch.gone(s), "d")
 	flag(s.ending, "c")
 	flag(s.listener.cfg.Network == "unix", "U")
 	flag(s.noEvict, "e")

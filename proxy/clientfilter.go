@@ -18,6 +18,7 @@ type clientFilter struct {
 	tests  map[string]clientTest // by option
 	ids    []uint64              // of the option ID, which adds up
 	not    []uint64              // of NOT-ID
+	users  []string              // of USER and NOT-USER
 	skipMe bool
 	text   string // what is wrong with the arguments; empty: nothing
 }
@@ -231,6 +232,9 @@ func (f *clientFilter) option(option, value string, r release) {
 	if read == nil || name == "maxage" && (not != "" || !r.valkey(8, 0)) || name == "idle" && not != "" {
 		f.text = errTextSyntax
 		return
+	}
+	if name == "user" {
+		f.users = append(f.users, value)
 	}
 	test, text := read(not, value, r)
 	if text != "" {

@@ -17,7 +17,7 @@ func clientList(s *session, args [][]byte) {
 		return
 	}
 	me := s.id
-	list := &census[[]ClientInfo]{s: s, part: (*loop).clients}
+	list := &census[[]ClientInfo]{s: s, part: (*loop).clients, users: f.users}
 	list.reply = func(s *session, parts [][]ClientInfo) []byte {
 		var b strings.Builder
 		for _, part := range parts {
@@ -45,7 +45,7 @@ func clientKill(s *session, args [][]byte) {
 	}
 	me := s.info()
 	suicide := f.matches(&me, me.ID)
-	kill := &census[int]{s: s, part: func(l *loop) int { return l.kill(f, me.ID) }}
+	kill := &census[int]{s: s, users: f.users, part: func(l *loop) int { return l.kill(f, me.ID) }}
 	kill.reply = func(s *session, parts []int) []byte {
 		n := sum(parts)
 		if suicide {
@@ -72,11 +72,16 @@ func (l *loop) kill(f *clientFilter, me uint64) (n int) {
 		if s.id == me || !f.matches(&c, me) {
 			continue
 		}
-		s.reason = metrics.DisconnectKilled
-		s.conn.close(errKilled)
+		s.kill()
 		n++
 	}
 	return n
+}
+
+// kill ends a client at once, as the server does: what it has under way takes its course.
+func (s *session) kill() {
+	s.reason = metrics.DisconnectKilled
+	s.conn.close(errKilled)
 }
 
 // clientUnblock lets another client go on that waits in a blocking command.

@@ -19,6 +19,7 @@ const (
 	errTextTimeout     = "PROXYTIMEOUT the node did not answer in time; if the command writes, its outcome is unknown"
 	errTextNoAuth      = "NOAUTH Authentication required."
 	errTextCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"
+	errTextNotInt32    = "ERR value is out of range, value must between -2147483648 and 2147483647"
 	errTextDBIndex     = "ERR DB index is out of range"
 	errTextNotInteger  = "ERR value is not an integer or out of range"
 	errTextMaxClients  = "ERR max number of clients reached"
@@ -181,6 +182,8 @@ func badOption(name string) string {
 func refusedDebug(sub []byte) string {
 	return "PROXYUNSUPPORTED DEBUG " + strings.ToUpper(cString(sub[:min(len(sub), maxEcho)])) + " it can stop or damage a node that others share"
 }
+
+func noSuchUser(name string) string { return "ERR No such user '" + name + "'" }
 
 func notInteger(what string) string { return "ERR " + what + " is not an integer or out of range" }
 

@@ -264,8 +264,10 @@ func localAuth(s *session, args [][]byte) {
 func localSelect(s *session, args [][]byte) {
 	n, ok := resp.ParseInt(args[1])
 	switch {
-	case !ok || n != int64(int32(n)):
+	case !ok:
 		s.ownError(errTextNotInteger)
+	case n != int64(int32(n)):
+		s.ownError(errTextNotInt32)
 	case n < 0:
 		s.ownError(errTextDBIndex)
 	case int(n) == s.profile.key.db:

@@ -28,6 +28,7 @@ var mergers = map[router.Merge]mergeFn{
 	router.MergeLogLen:    mergeLogLen,
 	router.MergeLogReset:  mergeLogReset,
 	router.MergeACLLog:    mergeACLLog,
+	router.MergeDelUser:   mergeDelUser,
 	router.MergeEvents:    mergeEvents,
 	router.MergeHistory:   mergeHistory,
 	router.MergeHistogram: mergeHistogram,

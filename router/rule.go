@@ -51,6 +51,7 @@ const (
 	MergeLogLen                 // their number
 	MergeLogReset               // +OK when all say so, and the proxy's entries are gone
 	MergeACLLog                 // entries of ACL LOG, newest first
+	MergeDelUser                // integers, the largest; and the clients of the users are cut off
 	MergeEvents                 // LATENCY LATEST: one entry an event
 	MergeHistory                // LATENCY HISTORY: samples in the order of time
 	MergeHistogram              // LATENCY HISTOGRAM: counts, added
@@ -61,7 +62,7 @@ const (
 var mergeNames = [...]string{"", "sum", "smallest", "largest", "OK when all are", "first", "arrays joined",
 	"values in key order", "one at random", "one INFO", "smallest at each place",
 	"entries of all and the proxy's, newest first", "their number", "OK when all are", "entries of all, newest first",
-	"newest and largest of each event", "samples of all", "counts added", "different reports joined", "sums and averages"}
+	"largest", "newest and largest of each event", "samples of all", "counts added", "different reports joined", "sums and averages"}
 
 // String returns the words used in docs.
 func (m Merge) String() string {
