@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strings"
 
 	"slotproxy/internal/metrics"
@@ -20,16 +22,30 @@ func clientList(s *session, args [][]byte) {
 	list := &census[[]ClientInfo]{s: s, part: (*loop).clients, users: f.users}
 	list.reply = func(s *session, parts [][]ClientInfo) []byte {
 		var b strings.Builder
-		for _, part := range parts {
-			for i := range part {
-				if f.matches(&part[i], me) {
-					b.WriteString(part[i].line(r))
-				}
+		for _, c := range f.ordered(slices.Concat(parts...), r) {
+			if f.matches(&c, me) {
+				b.WriteString(c.line(r))
 			}
 		}
 		return resp.AppendVerbatim(nil, b.String(), s.profile.key.proto)
 	}
 	list.start()
+}
+
+// ordered puts clients into the order in which a server lists them: as they came, or as older ones are asked for them.
+func (f *clientFilter) ordered(clients []ClientInfo, r release) []ClientInfo {
+	slices.SortFunc(clients, func(a, b ClientInfo) int { return cmp.Compare(a.ID, b.ID) })
+	if f.ids == nil || r.valkey(8, 1) {
+		return clients
+	}
+	var asked []ClientInfo
+	for _, id := range f.ids {
+		at, found := slices.BinarySearchFunc(clients, id, func(c ClientInfo, id uint64) int { return cmp.Compare(c.ID, id) })
+		if found {
+			asked = append(asked, clients[at])
+		}
+	}
+	return asked
 }
 
 // clientKill ends clients: the one with an address, or all that options select.

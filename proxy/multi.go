@@ -124,7 +124,7 @@ func (p *Proxy) forgetPermissions() {
 	for _, l := range p.loops {
 		l.post(message{kind: msgCall, call: func(l *loop) {
 			for _, p := range l.profiles {
-				p.multiUntil, p.permits = 0, permissions{}
+				p.forgetPermissions()
 			}
 		}})
 	}

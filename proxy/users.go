@@ -6,6 +6,9 @@ import (
 	"slotproxy/resp"
 )
 
+// forgetPermissions makes nodes say again what the user may do.
+func (p *profile) forgetPermissions() { p.multiUntil, p.permits = 0, permissions{} }
+
 // inquire puts a question to a node as the client's user, and reports false when there is none to ask. answer comes
 // later, with nil when the connection is lost, and not at all when the client leaves meanwhile.
 func (s *session) inquire(command []byte, answer func(s *session, reply []byte)) bool {
