@@ -215,3 +215,47 @@ func TestRESETForgetsWhatTheClientHasSet(t *testing.T) {
 		t.Errorf("after RESET the client is %q, %v", info, err)
 	}
 }
+
+func TestClientsOfADeletedUserAreCutOff(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+	c := crowd(t, addr, 4)
+	c[0].send("ACL SETUSER alice on >pw +@all ~*", "ACL SETUSER bob on >pw +@all ~*")
+	c[0].want("+OK", "+OK")
+	for i, user := range []string{"alice", "alice", "bob"} {
+		c[i+1].send("AUTH "+user+" pw", "ACL WHOAMI")
+		c[i+1].want("+OK", "$")
+	}
+	c[0].send("CLIENT LIST USER nobody", "CLIENT KILL USER nobody", "CLIENT KILL USER bob", "ACL DELUSER alice nobody")
+	c[0].want("-ERR No such user 'nobody'", "-ERR No such user 'nobody'", ":1", ":1")
+	for _, cut := range c[1:] {
+		cut.gone()
+	}
+	c[0].send("PING")
+	c[0].want("+PONG")
+}
+
+func TestWhatTheProxyAnswersIsForUsersWhoMayAskForIt(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+	admin, c := connect(t, addr), connect(t, addr)
+	admin.send("ACL SETUSER alice on >pw ~* +get +echo +client|id")
+	admin.want("+OK")
+	pipeline := []string{"ECHO a", "GET x", "PING", "CLIENT ID", "CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 100000", "SELECT 0", "ROLE",
+		"CLIENT SETNAME me", "ECHO b"}
+	replies := []string{"$1\r\na", "$-1", "-NOPERM User alice has no permissions to run the 'ping' command", ":",
+		"-NOPERM User alice has no permissions to run the 'client|list' command", "-NOPERM User alice has no permissions to run the 'client|kill' command",
+		"-NOPERM User alice has no permissions to run the 'client|pause'", "-NOPERM User alice has no permissions to run the 'select'",
+		"-NOPERM User alice has no permissions to run the 'role'", "-NOPERM User alice has no permissions to run the 'client|setname'", "$1\r\nb"}
+	c.send("AUTH alice pw")
+	c.want("+OK")
+	for range 2 {
+		c.send(pipeline...)
+		c.want(replies...)
+	}
+	// A change through the proxy counts for the next command, on all loops.
+	admin.send("ACL SETUSER alice +ping -echo")
+	admin.want("+OK")
+	c.send("PING", "ECHO a", "HELLO 3", "RESET", "PING")
+	c.want("+PONG", "-NOPERM", "%7", "+RESET", "+PONG")
+}

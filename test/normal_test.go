@@ -38,7 +38,7 @@ var normal = []struct {
 	{"INFO", infoNames, "figures; what they describe is compared by name, and some by value"},
 	{"KEYS", sortedElements, "in the order of a hash table with a random seed"},
 	{"LASTSAVE", digits, "a time"},
-	{"LATENCY GRAPH", digits, "times"},
+	{"LATENCY GRAPH", kindOnly, "every node draws its own samples"},
 	{"LATENCY HISTOGRAM", histogram, "how long a command took"},
 	{"LATENCY HISTORY", digits, "times"},
 	{"LATENCY LATEST", digits, "times"},

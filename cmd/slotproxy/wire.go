@@ -86,7 +86,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Node:      proxy.NodeDial{TLS: nodeTLS, ConnectTimeout: cfg.Upstream.ConnectTimeout},
 		Limits:    limits(cfg), DrainSpread: cfg.Drain.Spread, Keeper: s.keeper, Log: log,
 		Commands: s.identity.commandTable, AuthRequired: s.identity.authRequired, Info: s.identity.face,
-		AllowRedirect: s.allowed,
+		AllowRedirect: s.allowed, DebugSleep: cfg.Upstream.DebugSleep,
 	})
 	if err != nil {
 		return nil, fail(exitFailure, "start the data path: %w", err)

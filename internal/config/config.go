@@ -94,6 +94,7 @@ type Upstream struct {
 	RedirectBudget time.Duration
 	MaxRedirects   int
 	MaxLeases      int
+	DebugSleep     bool
 	NodeQueue      int // bytes
 }
 

@@ -137,6 +137,9 @@ var pathSettings = []setting{
 		func(c *Config) value {
 			return durationValue{p: &c.Upstream.RedirectBudget, min: time.Millisecond, max: hour}
 		}},
+	{"debug_sleep", "false", false, "Whether clients may stop a node for a while with DEBUG SLEEP, for tests of applications.",
+		"The node must allow it, too: enable-debug-command.",
+		func(c *Config) value { return boolValue{p: &c.Upstream.DebugSleep} }},
 	{"max_leases", "2000", false, "Connections to one node for blocking commands (BLPOP ...) and WATCH, for all loops together.",
 		"Each blocked client needs one; more wait in line. The node's maxclients is 10000 by default.",
 		func(c *Config) value { return intValue{p: &c.Upstream.MaxLeases, min: 1, max: 1 << 20} }},
