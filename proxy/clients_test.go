@@ -259,3 +259,37 @@ func TestWhatTheProxyAnswersIsForUsersWhoMayAskForIt(t *testing.T) {
 	c.send("PING", "ECHO a", "HELLO 3", "RESET", "PING")
 	c.want("+PONG", "-NOPERM", "%7", "+RESET", "+PONG")
 }
+
+func TestCLIENTUNBLOCKFindsClientsOfAllLoops(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	p, addr := serve(t, Config{Loops: 3}, cl.Addrs()...)
+	c := crowd(t, addr, 6)
+	for i, other := range c[1:] {
+		other.send(fmt.Sprintf("BLPOP list%d 0", i))
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		blocked := 0
+		var ids []uint64
+		for _, info := range p.Clients() {
+			if info.Flags == "b" {
+				blocked++
+				ids = append(ids, info.ID)
+			}
+		}
+		if blocked == 5 {
+			for _, id := range ids {
+				c[0].send(fmt.Sprintf("CLIENT UNBLOCK %d", id))
+				c[0].want(":1")
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d clients are blocked, want 5", blocked)
+		}
+	}
+	for _, other := range c[1:] {
+		other.want("*-1")
+	}
+	c[0].send("CLIENT UNBLOCK 1", "CLIENT UNBLOCK 99999")
+	c[0].want(":0", ":0")
+}

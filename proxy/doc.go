@@ -15,7 +15,9 @@
 //	loop.go        one iteration: wait, read all, flush all; poller_linux.go is what it waits with
 //	conn.go        one socket: reading, writing, pausing; stream.go is the second transport (TLS, other systems)
 //	session.go     one client: its commands, its queue of replies, its limits
-//	dispatch.go    one command: known? allowed? where to?     local.go, client.go: commands answered here
+//	dispatch.go    one command: known? allowed? where to?     unusual.go, users.go: what is refused
+//	local.go       commands answered here                     client.go, clientlist.go, clientfilter.go, debug.go: some of them
+//	census.go      what concerns the clients of all loops     pause.go: CLIENT PAUSE   quiet.go: CLIENT REPLY
 //	order.go       may it go now, or does an earlier command stand before it?
 //	redirect.go    send it; and what its reply means: the client's, or "go elsewhere"
 //	node.go        one server; nodeconn.go one connection to it; fifo.go what is in flight there
@@ -23,6 +25,7 @@
 //	verdict.go     errors that are not what they seem; suspect.go scripts that upset the count of replies
 //	retry.go       requests that go again later
 //	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
+//	value.go       a reply taken apart, for slowlog.go, latency.go, config.go   release.go: whose words we use
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
 //	ask.go         commands of the proxy's own

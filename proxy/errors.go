@@ -41,6 +41,7 @@ const (
 	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
 	errTextBigTransaction  = "PROXYLIMIT the transaction has too many commands or bytes"
 
+	errTextClusterOff    = "ERR This instance has cluster support disabled"
 	errTextLongName      = "PROXYLIMIT names of clients and libraries may have 4096 bytes"
 	errTextKillID        = "ERR client-id should be greater than 0"
 	errTextNoClient      = "ERR No such client"

@@ -17,6 +17,8 @@ type localCommand struct {
 	run localFn
 	// The command changes what later commands of the client run as, so it waits until the earlier ones are done.
 	alone bool
+	// The command answers nothing, at times, so it cannot be part of a transaction.
+	apart bool
 }
 
 // locals is the table, by rule name. Commands with a fixed answer have it in the policy table instead.
@@ -41,7 +43,7 @@ var locals = map[string]localCommand{
 	"client|no-evict":     {run: clientNoEvict},
 	"client|no-touch":     {run: clientNoTouch},
 	"client|pause":        {run: clientPause, alone: true},
-	"client|reply":        {run: clientReply},
+	"client|reply":        {run: clientReply, apart: true},
 	"client|setinfo":      {run: clientSetInfo},
 	"client|setname":      {run: clientSetName},
 	"client|tracking":     {run: clientTracking, alone: true},
@@ -49,7 +51,8 @@ var locals = map[string]localCommand{
 	"client|unblock":      {run: clientUnblock, alone: true},
 	"client|unpause":      {run: clientUnpause, alone: true},
 
-	"debug": {run: localDebug, alone: true},
+	"cluster|keyslot": {run: localKeySlot},
+	"debug":           {run: localDebug, alone: true},
 }
 
 // commandSet is the command table with our answers beside it. Immutable.
@@ -140,6 +143,15 @@ func localRole(s *session, _ [][]byte) {
 	b = resp.AppendBulkString(b, "master")
 	b = resp.AppendInt(b, 0)
 	s.say(resp.AppendArray(b, 0))
+}
+
+// localKeySlot computes a slot, which newer servers do without a cluster, too.
+func localKeySlot(s *session, args [][]byte) {
+	if !s.l.p.release().valkey(9, 1) {
+		s.ownError(errTextClusterOff)
+		return
+	}
+	s.say(resp.AppendInt(nil, int64(router.Slot(args[2]))))
 }
 
 // resetters are what RESET undoes. The name of the client's library stays, as in the server.

@@ -224,7 +224,7 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 		return s.enlistSelect(rule, raw)
 	case rule.Name == "quit" || rule.Name == "reset":
 		return s.answer(rule) // the two that a server carries out at once
-	case cmd.alone || cmd.run == nil && rule.Answer == "":
+	case cmd.alone || cmd.apart || cmd.run == nil && rule.Answer == "":
 		return s.refuse(rule, notInTransaction(rule))
 	}
 	args := make([][]byte, len(s.parser.Args))

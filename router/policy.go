@@ -84,7 +84,7 @@ var policies = []policy{
 	local("cluster|getslotmigrations").answers(clusterOff),
 	local("cluster|help").answers(clusterOff),
 	local("cluster|info").answers(clusterOff),
-	local("cluster|keyslot").answers(clusterOff),
+	local("cluster|keyslot"),
 	local("cluster|links").answers(clusterOff),
 	local("cluster|meet").answers(clusterOff),
 	local("cluster|migrateslots").answers(clusterOff),

@@ -245,7 +245,6 @@ func normalise(r reply) string {
 // why. Commands that the policy table refuses are not listed: they must be answered with its reason.
 var differing = []struct{ command, version, reply, why string }{
 	{"SELECT 999999", "", "-ERR", "a cluster words the range of databases differently"},
-	{"CLUSTER KEYSLOT", "", "-ERR This instance has cluster support disabled", "one answer for all versions; 9.1 computes it anywhere"},
 	{"SLOWLOG LEN", "", ":", "a command for all nodes is in the log of each"},
 	{"slowlog entries", "", "*N", "as above"},
 	{"LATENCY HISTORY command", "", "*N", "every node has samples of its own"},
