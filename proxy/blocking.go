@@ -135,15 +135,20 @@ func (s *session) unblock(withError bool) bool {
 	if r == nil || r.fan != nil || r.state == stateDone {
 		return false
 	}
+	c := r.conn
+	early := r.state == stateSent && !c.ready // it has not come to its node, and must not any more
 	switch {
-	case r.state == stateSent && withError:
+	case r.state == stateSent && !early && withError:
 		s.l.cancel(r, "ERROR", 0)
-	case r.state == stateSent:
+	case r.state == stateSent && !early:
 		s.l.cancel(r, "TIMEOUT", 0)
 	case withError:
 		s.l.fail(r, errTextUnblocked)
 	default:
 		s.l.finish(r, s.l.nullArray(r))
+	}
+	if early {
+		c.close(nil)
 	}
 	return true
 }

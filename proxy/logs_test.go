@@ -143,10 +143,10 @@ func TestACLLOGIsThatOfAllPrimaries(t *testing.T) {
 }
 
 func TestLatenciesAndMemoryAreThoseOfAllPrimaries(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{}, cl.Addrs()...)
 	for _, proto := range []string{"HELLO 2", "HELLO 3"} {
 		t.Run(proto, func(t *testing.T) {
-			cl := testcluster.ForTest(t, testcluster.Options{})
-			_, addr := serve(t, Config{}, cl.Addrs()...)
 			c := connect(t, addr)
 			c.ask(proto)
 			c.send("CONFIG RESETSTAT", "CONFIG SET latency-monitor-threshold 1")
