@@ -375,7 +375,9 @@ func (c *nodeConn) lost(err error) {
 		c.node.remove(c)
 	}
 	c.before.reset(&l.pool)
-	c.profile.forgetPermissions() // a node closes the connections of a user whom it does not know any more
+	if err != nil && err != errMultiOpen {
+		c.profile.forgetPermissions() // a node closes the connections of a user whom it does not know any more
+	}
 	// A node that cannot be reached, breaks off the handshake or is full is left alone for a moment; one that we leave
 	// ourselves, or that refuses a password, is not.
 	if err != nil && err != errNodeGone && c.refusal == nil && (!c.ready || c.turnedAway) {
