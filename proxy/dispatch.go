@@ -45,6 +45,8 @@ func (s *session) command(raw []byte) bool {
 		s.split(rule, raw)
 	case router.AllPrimaries:
 		return s.everywhere(rule, raw)
+	case router.Script:
+		s.script(rule, raw)
 	case router.AnyNode:
 		s.anywhere(rule, raw)
 	case router.Local:

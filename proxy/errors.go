@@ -188,6 +188,11 @@ func abortedBecause(line []byte) string {
 	return "EXECABORT Transaction discarded because of: " + strings.TrimRight(string(line[1:]), "\r\n")
 }
 
+// doneOnSome words the failure of a command that some of the primaries have carried out.
+func doneOnSome(refused []byte, done, all int) string {
+	return strings.TrimRight(string(refused[1:]), "\r\n") + " (so says a node; " + itoa(done) + " of " + itoa(all) + " primaries have done it)"
+}
+
 func notInTransaction(rule *router.Rule) string {
 	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) +
 		" cannot be part of a transaction: it concerns more than the node of its keys"

@@ -160,9 +160,13 @@ func (l *loop) spread(r *request) {
 	r.enter(stateSent)
 	r.fan = l.newFanout()
 	r.fan.merge = mergers[r.rule.Merge]
+	how, special := spreadings[r.rule.Name]
+	if special {
+		r.fan.merge, r.fan.raw = how.merge, how.raw
+	}
 	for _, n := range l.primaries {
 		p := l.newPart(r)
-		p.to = n
+		p.to, p.own = n, how.own
 		l.setBuf(p, r.buf)
 	}
 	r.sess.sendParts(r)

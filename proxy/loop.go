@@ -50,6 +50,7 @@ type loop struct {
 	plain    *profile // no AUTH, database 0, RESP2: what a new client has
 
 	cmds      *commandSet
+	bodies    bodies
 	table     *router.Table
 	primaries []*node // that have not failed
 	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.

@@ -24,8 +24,9 @@ type transaction struct {
 	key     []byte
 	multi   bool // there is another key than that
 	script  bool
-	other   bool // has chosen another database
-	db      int  // the database that the client is in behind it
+	uses    []*code // scripts that its commands name
+	other   bool    // has chosen another database
+	db      int     // the database that the client is in behind it
 	own     []ownReply
 }
 
@@ -184,9 +185,12 @@ func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	if t.n >= maxQueuedCommands || len(t.buf)+len(raw) > maxQueuedBytes {
 		return s.refuse(rule, errTextBigTransaction)
 	}
-	t.write = t.write || rule.Flags&router.FlagWrite != 0
+	t.write = t.write || mayWrite(rule)
 	t.once = t.once || !rule.Repeatable
-	t.script = t.script || rule.Policy == router.Script
+	if rule.Policy == router.Script {
+		t.script = true
+		t.uses = append(t.uses, s.l.codeOf(rule, s.parser.Args)...)
+	}
 	if s.parser.Canonical {
 		t.append(s.l, raw)
 	} else {
@@ -284,7 +288,7 @@ func (s *session) exec(rule *router.Rule) bool {
 	r := s.request(rule, nil)
 	r.take(t.buf)
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
-	r.write, r.once, r.script = t.write, t.once, t.script
+	r.write, r.once, r.script, r.uses = t.write, t.once, t.script, t.uses
 	r.pre = t.n + 1
 	r.class = metrics.ClassWrite
 	if len(t.own) > 0 || t.other {

@@ -11,6 +11,7 @@ import (
 var (
 	errNodeGone    = errors.New("the node has left the cluster or failed")
 	errUnasked     = errors.New("a reply that nobody asked for")
+	errMissing     = errors.New("a reply too few")
 	errNodeFull    = errors.New("the node has too many clients")
 	errEarlyReply  = errors.New("a reply before the command was written")
 	errNodeLocked  = errors.New("the node refused the handshake")
@@ -126,7 +127,8 @@ type profile struct {
 	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
 	cut    func()            // of a client's own profile: hears that one of its connections has broken
 	multi  bool              // the user may use transactions: a node has said so
-	lonely bool              // scripts of this user need connections of their own, see suspect.go
+	echo   bool              // the user may ECHO: a node has said so, see suspect.go
+	asked  bool              // a node has been asked about that
 }
 
 type profileKey struct {

@@ -91,6 +91,7 @@ type Proxy struct {
 	loops    []*loop
 	alive    []atomic.Int64 // loop time of each loop's last iteration
 	commands atomic.Pointer[commandSet]
+	scripts  scripts
 
 	clients    atomic.Int64  // open sessions, for MaxClients
 	lastClient atomic.Uint64 // the newest session's id

@@ -36,6 +36,7 @@ type request struct {
 	early   []byte       // the first error among the replies that come before the one that counts
 	block   *blocking    // of a command that may wait in its node, see blocking.go
 	tx      *transaction // of an EXEC, the transaction that it carries out, see multi.go
+	uses    []*code      // scripts that the node must have before it, see scripts.go
 
 	next *request  // behind this one in the client's queue
 	conn *nodeConn // where it is in flight
@@ -73,6 +74,7 @@ type request struct {
 	own       bool // needs a node connection of its client's own, see lease.go
 	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
 	script    bool // may make the node answer too often or too seldom, see suspect.go
+	reloaded  bool // its script was missing once
 	nonce     bool // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class

@@ -58,8 +58,5 @@ func (l *loop) nullArray(r *request) []byte {
 	return l.scratch
 }
 
-// examine decides about an error that a script may have made up.
-func (l *loop) examine(_ *nodeConn, r *request, line []byte) { l.finish(r, line) }
-
 // askedFor says that a wait was ended by CLIENT UNBLOCK, not by the cluster.
 func askedFor(line []byte) bool { return bytes.Contains(line, []byte("CLIENT UNBLOCK")) }

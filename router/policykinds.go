@@ -38,6 +38,9 @@ func transaction(name string) policy { return policy{name: name, policy: Transac
 // lease entries run on a node connection of their client's own.
 func lease(name string, merge Merge) policy { return policy{name: name, policy: Lease, merge: merge} }
 
+// script entries run code on the node of their keys.
+func script(name string) policy { return policy{name: name, policy: Script} }
+
 // refused entries are answered with a reason.
 func refused(name, why string) policy { return policy{name: name, policy: Refused, why: why} }
 
