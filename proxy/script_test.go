@@ -173,12 +173,17 @@ func TestAScriptThatANodeHasLostIsLoadedAgain(t *testing.T) {
 func TestAScriptIsKilledAlthoughItsConnectionIsBusy(t *testing.T) {
 	for _, v := range []testcluster.Version{"valkey-9.1", "redis-7.0"} {
 		t.Run(string(v), func(t *testing.T) {
-			cl := testcluster.ForTest(t, testcluster.Options{Version: v, Config: []string{"busy-reply-threshold 20"}})
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			for _, n := range cl.Nodes {
+				if _, err := cl.Do(n, "CONFIG", "SET", "busy-reply-threshold", "20"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
 			c, d := connect(t, addr), connect(t, addr)
 			c.cmd("EVAL", "while true do end", "0")
 			endScript(d, "SCRIPT")
-			c.want("-ERR Error running script")
+			c.want("-ERR Script killed by user with SCRIPT KILL")
 			c.cmd("FUNCTION", "LOAD", "#!lua name=spin\nredis.register_function('spin', function() while true do end end)")
 			c.want("$4")
 			c.cmd("FCALL", "spin", "0")
@@ -190,7 +195,7 @@ func TestAScriptIsKilledAlthoughItsConnectionIsBusy(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 			endScript(d, "FUNCTION")
-			c.want("-ERR Error running script")
+			c.want("-ERR Script killed by user")
 		})
 	}
 }
@@ -284,7 +289,7 @@ func TestAScriptThatUpsetsTheCountOfRepliesHurtsOnlyItsClient(t *testing.T) {
 				s.owner.On(script, testnode.Until(hold), tc.reply)
 				s.send(script)
 				s.owner.Wait(t, "EVAL ...", 1)
-				pipelineGets(other)
+				s.pipelineGets(other)
 				close(hold)
 				wantGets(other)
 				_ = s.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -309,7 +314,7 @@ func TestAScriptWithoutAReplyGivesNobodyAWrongOne(t *testing.T) {
 			s.owner.On("EVAL s 1 {t}a", testnode.Until(hold), testnode.Silence())
 			s.send("EVAL s 1 {t}a")
 			s.owner.Wait(t, "EVAL ...", 1)
-			pipelineGets(other)
+			s.pipelineGets(other)
 			close(hold)
 			wantGets(other)
 			s.want("-PROXYUNKNOWN")
@@ -337,10 +342,15 @@ func scriptUpset(t *testing.T, echo string) (*scripted, *client) {
 	return s, connect(t, s.proxy.Addrs()[0].String())
 }
 
-func pipelineGets(c *client) {
+// pipelineGets sends reads of another client, and returns when all of them are on their way behind the script.
+func (s *scripted) pipelineGets(c *client) {
+	s.t.Helper()
 	for i := range 20 {
 		c.send(fmt.Sprintf("GET {t}%02d", i))
 	}
+	s.until("the reads are queued behind the script", func(l *loop) bool {
+		return l.nodes[s.owner.Addr()].conns[0].queue.n == 1+1+20
+	})
 }
 
 func wantGets(c *client) {

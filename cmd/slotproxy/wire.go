@@ -22,6 +22,7 @@ import (
 //	cluster.Source <-- topology <-- router.Keeper --OnTable--> proxy.Proxy <-- clients
 //	      ^                                                        ^
 //	      +--------- identity --commands, version, auth------------+
+//	      +--------- functions of new primaries                    |
 //	                                                               |
 //	admin.Server, HTTP port --> console, health, metrics ----------+
 //
@@ -32,14 +33,15 @@ type server struct {
 	level   *slog.LevelVar
 	started time.Time
 
-	certs    *certificates
-	source   *cluster.Source
-	topology *topology
-	identity *identity
-	keeper   *router.Keeper
-	proxy    *proxy.Proxy
-	admin    *admin.Server // nil for none
-	http     *httpPort     // nil for none
+	certs     *certificates
+	source    *cluster.Source
+	topology  *topology
+	identity  *identity
+	keeper    *router.Keeper
+	functions *cluster.Functions
+	proxy     *proxy.Proxy
+	admin     *admin.Server // nil for none
+	http      *httpPort     // nil for none
 
 	cfg      atomic.Pointer[config.Config] // in effect; replaced by reloads
 	reloads  atomic.Pointer[reloadState]
@@ -79,6 +81,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Seeds: cfg.Cluster.Seeds, Interval: cfg.Cluster.Refresh, Timeout: cfg.Cluster.Timeout,
 		Map: s.dialled, Log: log, OnTable: s.publish,
 	})
+	s.functions = cluster.NewFunctions(s.source, log)
 	s.identity = newIdentity(s.source, s.candidates, cfg, log)
 	s.proxy, err = proxy.New(proxy.Config{
 		Loops: cfg.Loops.Count, Lanes: cfg.Loops.Lanes,
@@ -139,6 +142,7 @@ func limits(cfg *config.Config) proxy.Limits {
 // publish hands a new table to the loops. Called by the keeper's goroutine.
 func (s *server) publish(t *router.Table) {
 	s.proxy.SetTable(t)
+	s.functions.Adopt(t)
 	s.topology.seen.Do(s.topology.arrived)
 }
 
