@@ -25,6 +25,7 @@
 //	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
+//	script.go      scripts and functions; scripts.go what is known of them; scriptall.go SCRIPT and FUNCTION
 //	ask.go         commands of the proxy's own
 //	request.go     the one state machine that all of this moves
 //

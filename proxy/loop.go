@@ -57,6 +57,7 @@ type loop struct {
 	ownerFailed bool
 	slots       [router.Slots]slotView
 	troubled    []uint16 // slots with trouble, and some that had it
+	restless    int64    // loop time until which slots count as moving, see script.go
 	waiting     waitList
 	quiet       int // order passes are postponed while above 0
 	postponed   []*session

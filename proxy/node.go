@@ -11,6 +11,7 @@ import (
 var (
 	errNodeGone    = errors.New("the node has left the cluster or failed")
 	errUnasked     = errors.New("a reply that nobody asked for")
+	errStuck       = errors.New("a transaction that cannot be ended")
 	errMissing     = errors.New("a reply too few")
 	errNodeFull    = errors.New("the node has too many clients")
 	errEarlyReply  = errors.New("a reply before the command was written")

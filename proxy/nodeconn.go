@@ -140,7 +140,14 @@ func (c *nodeConn) send(r *request) {
 		r.lead++
 		c.put([]byte(r.caching))
 	}
-	c.put(r.buf)
+	if r.wrapped {
+		r.lead += 2 // +OK and +QUEUED
+		c.put(multiCommand)
+		c.put(r.buf)
+		c.put(execCommand)
+	} else {
+		c.put(r.buf)
+	}
 	r.end = c.queued()
 	r.refs++
 	c.queue.push(r)

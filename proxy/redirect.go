@@ -23,6 +23,10 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 		l.keepReply(r, piece)
 		piece = r.reply
 	}
+	if r.wrapped {
+		l.unwrap(c, r, piece)
+		return
+	}
 	if r.tx != nil && piece[0] != '-' {
 		piece = l.settled(r, piece)
 	}

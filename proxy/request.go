@@ -75,6 +75,7 @@ type request struct {
 	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
 	script    bool // may make the node answer too often or too seldom, see suspect.go
 	reloaded  bool // its script was missing once
+	wrapped   bool // sent as a transaction of its own, see script.go
 	nonce     bool // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class
@@ -105,7 +106,7 @@ func (r *request) root() *request {
 
 // passes says that the reply of r goes to the client as it comes: nobody has to see all of it first.
 func (r *request) passes() bool {
-	return r.parent == nil && r.fan == nil && r.then == nil && (r.tx == nil || len(r.tx.own) == 0)
+	return r.parent == nil && r.fan == nil && r.then == nil && !r.wrapped && (r.tx == nil || len(r.tx.own) == 0)
 }
 
 // everywhere says that r is a command for every primary that has not been spread over them.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"slotproxy/internal/metrics"
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -8,7 +10,13 @@ import (
 
 // Scripts and functions go to the node of their keys like other commands. Three things are special: the node may not
 // know the script (scripts.go), the script may upset the count of replies (suspect.go), and its errors may read like
-// those that steer the proxy: the node is asked then what it really thinks of the keys.
+// those that steer the proxy: the node is asked then what it really thinks of the keys. While slots move it may have
+// changed its mind meanwhile, so each script is sent as a transaction of its own then: what the node thinks of the keys
+// it says when it queues the script, and what the script says is inside the reply of EXEC.
+
+// restlessFor is how long slots count as moving after the last sign of it: longer than the pauses of a move, short
+// enough that two more commands for each script are no cost that lasts.
+const restlessFor = int64(10e9)
 
 // script takes a command that runs a script or a function.
 func (s *session) script(rule *router.Rule, raw []byte) {
@@ -127,9 +135,13 @@ func (l *loop) answeredQuestion(c *nodeConn, r, q *request, answer []byte, decid
 	}
 }
 
-// reallySteered believes an error when the node gives such a one without the script.
-func (l *loop) reallySteered(c *nodeConn, r *request, _, answer []byte) bool {
-	return redirects(answer) && l.steered(c, r, append([]byte(nil), answer...))
+// reallySteered believes an error when the node gives such a one without the script. If slots have begun to move since r
+// was sent, the node may have had it and got it back; what goes again is sent as a transaction, so it happens once.
+func (l *loop) reallySteered(c *nodeConn, r *request, line, answer []byte) bool {
+	if redirects(answer) {
+		return l.steered(c, r, append([]byte(nil), answer...))
+	}
+	return r.hasSlot && l.now < l.restless && c.profile.multi && l.steered(c, r, line)
 }
 
 // isReplica believes READONLY of a script without keys when the node is a replica: then it has written nothing.
@@ -149,4 +161,42 @@ func (l *loop) scriptGone(c *nodeConn, r *request, _, answer []byte) bool {
 	r.reloaded = true
 	l.hold(r)
 	return true
+}
+
+// unwrap takes the reply to the EXEC around a script.
+func (l *loop) unwrap(c *nodeConn, r *request, piece []byte) {
+	early := r.early
+	r.early = nil
+	head := []byte("*1\r\n")
+	inside := bytes.HasPrefix(piece, head)
+	if inside && piece[len(head)] != '-' {
+		if r.reply != nil {
+			piece = r.reply[:copy(r.reply, r.reply[len(head):])]
+			r.reply = piece
+			r.root().sess.held -= len(head)
+		} else {
+			piece = piece[len(head):]
+		}
+		l.finish(r, piece)
+		return
+	}
+	l.errorLine = append(l.errorLine[:0], piece...)
+	line := l.errorLine
+	l.dropReply(r)
+	switch {
+	case inside:
+		line = line[len(head):]
+		if resp.Classify(line) == resp.NoScript {
+			l.examine(c, r, line)
+			return
+		}
+	case r.asking && resp.Classify(early) == resp.NoPerm && bytes.Contains(early, []byte("'asking'")):
+		l.awaitOneOwner(r)
+		return
+	case early != nil:
+		line = early
+	}
+	if inside || !l.steered(c, r, line) {
+		l.finish(r, line)
+	}
 }

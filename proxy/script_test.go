@@ -219,16 +219,20 @@ func endScript(d *client, family string) {
 
 func TestTheErrorsOfAScriptDoNotSteerTheProxy(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
-	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
 	c := connect(t, addr)
 	script := "redis.call('incr', KEYS[1]) return redis.error_reply(ARGV[1])"
 	c.cmd("SCRIPT", "LOAD", script)
 	c.want("$40")
 	runs := 0
-	for _, text := range []string{
+	texts := []string{
 		"MOVED 1 127.0.0.1:1", "MOVED 8371 " + cl.Addrs()[0], "ASK 8371 " + cl.Addrs()[1], "TRYAGAIN Multiple keys request during rehashing of slot",
 		"CLUSTERDOWN The cluster is down", "LOADING x", "MASTERDOWN x", "READONLY x", "NOSCRIPT x", "BUSY x", "ERR x",
-	} {
+	}
+	for i, text := range append(texts, texts...) {
+		if i == len(texts) { // and when scripts are sent as transactions
+			p.ask(time.Second, func(l *loop) { l.restless = forever })
+		}
 		runs += 2
 		c.cmd("EVAL", script, "1", "a", text)
 		c.cmd("EVALSHA", sha(script), "1", "a", text)
@@ -236,6 +240,39 @@ func TestTheErrorsOfAScriptDoNotSteerTheProxy(t *testing.T) {
 		c.want("-"+text, "-"+text, fmt.Sprintf("$%d\r\n%d\r\n", len(fmt.Sprint(runs)), runs))
 		c.cmd("EVAL", "return redis.error_reply(ARGV[1])", "0", text)
 		c.want("-" + text)
+	}
+}
+
+func TestScriptsAreAnsweredTheSameWhileSlotsMove(t *testing.T) {
+	for _, v := range []testcluster.Version{"valkey-9.1", "redis-7.0"} {
+		t.Run(string(v), func(t *testing.T) {
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+			c := connect(t, addr)
+			long := "return string.rep('x', 200000)"
+			for range 2 {
+				for _, proto := range []string{"2", "3"} {
+					c.send("HELLO "+proto, "DEL n")
+					c.cmd("EVAL", addScript, "1", "n", "1")
+					c.cmd("EVALSHA", sha(addScript), "1", "n", "1")
+					c.cmd("EVAL", long, "1", "n")
+					c.cmd("EVAL", "return {1, 'a', {err='ERR x'}}", "1", "n")
+					c.cmd("EVAL", "return nil", "1", "n")
+					c.cmd("EVAL", "return #KEYS", "x")
+					c.cmd("EVAL", "error('no')", "1", "n")
+					c.cmd("EVALSHA", sha("unknown"), "1", "n")
+					c.cmd("EVAL", "bad(", "1", "n")
+					null := map[string]string{"2": "$-1", "3": "_"}[proto]
+					c.want("", ":", ":1\r\n", ":2\r\n", "$200000\r\nxxx", "*3\r\n:1\r\n$1\r\na\r\n-ERR x\r\n", null, "-ERR value is not an integer",
+						"-", "-NOSCRIPT", "-ERR Error compiling")
+				}
+				p.ask(time.Second, func(l *loop) { l.restless = forever })
+			}
+			got, err := cl.Do(cl.Nodes[0], "INFO", "commandstats")
+			if err != nil || !strings.Contains(fmt.Sprint(got), "cmdstat_exec:") {
+				t.Errorf("no script was sent as a transaction: %v", err)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"slotproxy/resp"
+	"slotproxy/router"
 )
 
 // A script can make a node answer two replies where one is due: older servers write the text of a script's error as it
@@ -41,8 +42,9 @@ func (c *nodeConn) watchScripts(r *request) {
 		c.load(x)
 	}
 	if !c.profile.asked {
-		c.askEcho()
+		c.askRights()
 	}
+	r.wrapped = c.l.now < c.l.restless && c.profile.multi && r.hasSlot && r.rule.Policy == router.Script
 	c.suspect = from
 }
 
@@ -54,13 +56,31 @@ func (r *request) sender() uint64 {
 	return 0
 }
 
-// askEcho finds out whether the user may ECHO.
-func (c *nodeConn) askEcho() {
+// askRights finds out whether the user may ECHO, and use transactions.
+func (c *nodeConn) askRights() {
 	p := c.profile
 	p.asked = true
+	if !p.multi {
+		c.askMulti()
+	}
 	c.l.ask(c, resp.AppendCommandStrings(nil, "ECHO", "x"), func(_ *loop, _ *request, reply []byte) {
 		p.echo = len(reply) > 0 && reply[0] != '-'
 		p.asked = p.echo || resp.Classify(reply) == resp.NoPerm // else another time
+	})
+}
+
+// askMulti finds out whether the user may use transactions. One who may begin but not end them would leave the
+// connection in one.
+func (c *nodeConn) askMulti() {
+	p := c.profile
+	began := false
+	c.l.ask(c, multiCommand, func(_ *loop, _ *request, reply []byte) { began = len(reply) > 0 && reply[0] == '+' })
+	c.l.ask(c, resp.AppendCommandStrings(nil, "DISCARD"), func(_ *loop, _ *request, reply []byte) {
+		ended := len(reply) > 0 && reply[0] == '+'
+		p.multi = p.multi || began && ended
+		if began && !ended {
+			c.close(errStuck)
+		}
 	})
 }
 

@@ -21,10 +21,7 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case early != nil && redirects(early):
 		line = early // the node said so while the transaction was queued, and then dropped it
 	case early != nil && r.asking && r.tx == nil:
-		// The user may not say ASKING. He has to wait until the slot has one owner.
-		l.unsettle(r.slot)
-		r.to, r.asking = nil, false
-		l.tryLater(r, causeTryAgain)
+		l.awaitOneOwner(r)
 		return
 	case early != nil && resp.Classify(line) == resp.ExecAbort:
 		l.fail(r, abortedBecause(early))
@@ -42,6 +39,13 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case !l.steered(c, r, line):
 		l.finish(r, line)
 	}
+}
+
+// awaitOneOwner lets r wait, whose user may not say ASKING, until the slot is at one node.
+func (l *loop) awaitOneOwner(r *request) {
+	l.unsettle(r.slot)
+	r.to, r.asking = nil, false
+	l.tryLater(r, causeTryAgain)
 }
 
 // redirects says that an error line is one of those that steered acts on.
