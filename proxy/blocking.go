@@ -20,6 +20,7 @@ type blocking struct {
 	until int64         // loop time at which the client wants an answer; forever: at none
 	at    int           // which argument is the timeout
 	unit  time.Duration // of that argument
+	ended []byte        // the error with which a node ended the wait
 }
 
 // timeouts says where commands have their timeout: at > 0 from the front, < 0 from the back.
@@ -73,7 +74,7 @@ func blockOption(args [][]byte) int {
 func (l *loop) shorten(r *request) {
 	b := r.block
 	var p resp.Parser
-	if n, err := p.Next(r.buf, &l.limits.AfterAuth); err != nil || n == 0 || b.at <= 0 || b.until >= forever {
+	if n, err := p.Next(r.buf, &l.limits.AfterAuth); err != nil || n < len(r.buf) || b.at <= 0 || b.until >= forever {
 		return
 	}
 	left := time.Duration(max(b.until-l.now, int64(time.Millisecond)))

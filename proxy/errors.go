@@ -30,7 +30,6 @@ const (
 
 	errTextNestedMulti     = "ERR MULTI calls can not be nested"
 	errTextWatchInMulti    = "ERR WATCH inside MULTI is not allowed"
-	errTextTrackingRESP2   = "PROXYUNSUPPORTED CLIENT TRACKING with REDIRECT needs a client that has said HELLO 3"
 	errTextTooManyTracking = "PROXYLIMIT too many clients with CLIENT TRACKING, each has a connection to every node"
 	errTextNoRedirect      = "ERR The client ID you want redirect to does not exist"
 	errTextNoTracking      = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"

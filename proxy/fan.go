@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"slotproxy/internal/metrics"
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -125,6 +127,9 @@ func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
 	if s.head != nil {
 		s.stop(stopBarrier)
 		return false
+	}
+	if strings.HasPrefix(rule.Name, "acl|") {
+		s.l.p.forgetPermissions()
 	}
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace

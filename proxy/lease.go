@@ -19,34 +19,44 @@ func (l *loop) maxLeases() int { return max(1, l.limits.Leases/len(l.p.loops)) }
 // answered, unless the client keeps it. It returns nil when the node cannot be reached, or, with r in the state of waiting,
 // when r stands in line for one.
 func (n *node) lease(s *session, r *request) *nodeConn {
-	l := n.l
 	p := s.profileOf(r)
-	if len(n.line) > 0 && !r.served {
+	if c := r.grant; c != nil {
+		r.grant = nil
+		if c.node == n && c.profile == p && !c.closed {
+			return c
+		}
+		c.node.returned(c)
+	}
+	if n.info.Failed || n.l.now < n.retryAt || n.l.closing {
+		return nil
+	}
+	if len(n.line) > 0 || !n.hasLease() {
 		n.standInLine(r)
 		return nil
 	}
+	return n.takeLease(p)
+}
+
+// hasLease says that takeLease finds one.
+func (n *node) hasLease() bool { return len(n.idle) > 0 || len(n.leases) < n.l.maxLeases() }
+
+// takeLease gives out an idle connection of the profile, or a new one, in the place of another user's if need be.
+func (n *node) takeLease(p *profile) *nodeConn {
+	l := n.l
+	l.stats.LeasesBusy++
 	for i := len(n.idle) - 1; i >= 0; i-- {
 		if c := n.idle[i]; c.profile == p {
 			n.idle = append(n.idle[:i], n.idle[i+1:]...)
-			l.stats.LeasesBusy++
 			c.busy = true
 			return c
 		}
 	}
-	if n.info.Failed || l.now < n.retryAt || l.closing {
-		return nil
-	}
 	if len(n.leases) >= l.maxLeases() {
-		if len(n.idle) == 0 {
-			n.standInLine(r)
-			return nil
-		}
-		n.idle[0].close(nil) // another user's
+		n.idle[0].close(nil)
 	}
 	c := n.newConn(p)
 	c.leased, c.busy = true, true
 	n.leases = append(n.leases, c)
-	l.stats.LeasesBusy++
 	l.p.dial(c)
 	return c
 }
@@ -56,8 +66,11 @@ func (n *node) lease(s *session, r *request) *nodeConn {
 func (n *node) standInLine(r *request) {
 	l := n.l
 	if l.now >= r.deadline {
-		l.fail(r, causeLease.giveUp(l, r))
-		r.conn = nil
+		if r.block != nil && r.parent == nil {
+			l.finish(r, l.nullArray(r)) // it has waited as long as it would have in the node
+		} else {
+			l.fail(r, causeLease.giveUp(l, r))
+		}
 		return
 	}
 	r.enter(stateWaiting)
@@ -95,25 +108,28 @@ func (n *node) returned(c *nodeConn) {
 
 // serveLine lets those go on for whom there is a lease now.
 func (n *node) serveLine() {
-	for len(n.line) > 0 && (len(n.idle) > 0 || len(n.leases) < n.l.maxLeases()) {
-		n.callFirst()
+	for len(n.line) > 0 && n.hasLease() && !n.l.closing {
+		r := n.leaveLine()
+		if s := r.root().sess; s != nil && r.state == stateWaiting {
+			r.grant = n.takeLease(s.profileOf(r))
+		}
+		n.l.goAgain(r)
 	}
 }
 
 // emptyLine sends everybody in line on: this node has gone.
 func (n *node) emptyLine() {
-	for len(n.line) > 0 {
-		n.callFirst()
+	for line := n.line; len(line) > 0; line = line[1:] {
+		n.l.goAgain(n.leaveLine())
 	}
 }
 
-func (n *node) callFirst() {
+// leaveLine takes the first out of the line; the reference to it is the caller's.
+func (n *node) leaveLine() *request {
 	r := n.line[0]
 	n.line = append(n.line[:0], n.line[1:]...)
 	r.inLine = false
-	r.served = true
-	n.l.goAgain(r)
-	r.served = false
+	return r
 }
 
 // removeLease forgets a connection that is closed.

@@ -82,7 +82,7 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.l.stats.Commands[rule.ID].ProxyError++
 		s.ownError(errTextNestedMulti)
 		return true
-	case s.profile.multi:
+	case s.profile.mayMulti(s.l.now):
 		s.beginTransaction()
 		s.answered(rule, okReply)
 		return true
@@ -105,14 +105,36 @@ func (s *session) multi(rule *router.Rule) bool {
 // mergeProbe begins the transaction when a node has agreed to MULTI and DISCARD.
 func mergeProbe(r *request, dst []byte) ([]byte, bool) {
 	p, s := r.fan.parts[0], r.sess
-	if p.early != nil {
+	switch {
+	case p.early != nil:
 		return append(dst, p.early...), true
-	}
-	if p.reply[0] != '-' {
-		s.profile.multi = true
+	case p.reply[0] != '-':
+		s.profile.multiUntil = s.l.now + multiTrust
 		s.beginTransaction()
+	case p.conn != nil:
+		p.conn.close(errMultiOpen) // MULTI without DISCARD
 	}
 	return append(dst, p.reply...), true
+}
+
+// multiTrust is how long a node's word counts that a user may use transactions: his permissions may change. The user of
+// those who have not logged in is asked once.
+const multiTrust = int64(10e9)
+
+// mayMulti says that a node has agreed to transactions of this user.
+func (p *profile) mayMulti(now int64) bool {
+	return now < p.multiUntil || p.multiUntil > 0 && !p.key.login
+}
+
+// forgetPermissions makes the loops ask again what users may do: somebody changes it.
+func (p *Proxy) forgetPermissions() {
+	for _, l := range p.loops {
+		l.post(message{kind: msgCall, call: func(l *loop) {
+			for _, p := range l.profiles {
+				p.multiUntil, p.asked, p.echo = 0, false, false
+			}
+		}})
+	}
 }
 
 func (s *session) beginTransaction() {
@@ -210,6 +232,8 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 		return s.enlistBytes(rule, raw)
 	case rule.Name == "select":
 		return s.enlistSelect(rule, raw)
+	case rule.Name == "quit" || rule.Name == "reset":
+		return s.answer(rule) // the two that a server carries out at once
 	case cmd.alone || cmd.run == nil && rule.Answer == "":
 		return s.refuse(rule, notInTransaction(rule))
 	}
@@ -235,8 +259,10 @@ func (s *session) enlistSelect(rule *router.Rule, raw []byte) bool {
 		s.answered(rule, queuedReply)
 		return true
 	}
-	s.tx.other = true
-	s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), db: int(n)})
+	if ok {
+		s.tx.other = true
+		s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), db: int(n)})
+	}
 	return s.enlistBytes(rule, raw)
 }
 
@@ -286,7 +312,12 @@ func (s *session) exec(rule *router.Rule) bool {
 	}
 	t.append(s.l, execCommand)
 	r := s.request(rule, nil)
-	r.take(t.buf)
+	if len(t.buf) > keepBuf {
+		r.take(t.buf)
+	} else {
+		s.l.setBuf(r, t.buf)
+		s.l.pool.put(t.buf)
+	}
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
 	r.write, r.once, r.script, r.uses = t.write, t.once, t.script, t.uses
 	r.pre = t.n + 1

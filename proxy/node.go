@@ -11,11 +11,11 @@ import (
 var (
 	errNodeGone    = errors.New("the node has left the cluster or failed")
 	errUnasked     = errors.New("a reply that nobody asked for")
-	errStuck       = errors.New("a transaction that cannot be ended")
 	errMissing     = errors.New("a reply too few")
 	errNodeFull    = errors.New("the node has too many clients")
 	errEarlyReply  = errors.New("a reply before the command was written")
 	errNodeLocked  = errors.New("the node refused the handshake")
+	errMultiOpen   = errors.New("a transaction that could not be discarded")
 	errUpstreamOff = errors.New("the proxy is closing")
 )
 
@@ -30,9 +30,10 @@ type node struct {
 	conns   []*nodeConn // one for each profile and lane in use
 	leases  []*nodeConn // of one client each, or of nobody for now, see lease.go
 	idle    []*nodeConn // of these, the ones that nobody has, longest first
-	line    []*request  // wait for a lease, longest first
-	retryAt int64       // loop time before which it is not dialed again
-	fails   uint8       // dials that failed in a row
+	ears    map[*profile]*ear
+	line    []*request // wait for a lease, longest first
+	retryAt int64      // loop time before which it is not dialed again
+	fails   uint8      // dials that failed in a row
 }
 
 // nodeAt finds or makes the node with this address.
@@ -125,11 +126,13 @@ type profile struct {
 	conns    int // node connections
 	sessions int // clients that use it
 
-	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
-	cut    func()            // of a client's own profile: hears that one of its connections has broken
-	multi  bool              // the user may use transactions: a node has said so
-	echo   bool              // the user may ECHO: a node has said so, see suspect.go
-	asked  bool              // a node has been asked about that
+	pushTo     func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
+	owner      *session          // the only client that uses it; nil: any
+	cut        func()            // of a client's own profile: hears that one of its connections has broken
+	multiUntil int64             // loop time until which the user may use transactions, as a node has said
+	echo       bool              // the user may ECHO: a node has said so, see suspect.go
+	askAgain   int64             // loop time from which a node may be asked about transactions again, see suspect.go
+	asked      bool              // a node has been asked about ECHO
 }
 
 type profileKey struct {
@@ -158,6 +161,10 @@ func (l *loop) dropProfile(p *profile) {
 		return
 	}
 	for _, n := range l.nodes {
+		if e := n.ears[p]; e != nil {
+			delete(n.ears, p)
+			e.conn.close(nil)
+		}
 		closeOf(p, &n.conns)
 		closeOf(p, &n.leases)
 	}

@@ -99,7 +99,12 @@ func (c *nodeConn) greet() {
 		c.greeting++
 	}
 	if k.tracking != "" {
-		hello = append(hello, k.tracking...)
+		tracking, ready := c.withEar(k.tracking)
+		if !ready {
+			c.greeting = 0
+			return // greeted later, or closed as one that says nothing
+		}
+		hello = append(hello, tracking...)
 		c.greeting += uint8(k.trackings)
 	}
 	if c.leased {
@@ -249,7 +254,11 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	c.l.stats.InFlight--
 	c.l.uncount(r)
 	c.l.answered(c, r, piece)
+	sticky := r.sticky
 	c.l.release(r)
+	if sticky && !c.kept && !c.closed {
+		c.close(nil)
+	}
 	if c.leased && c.queue.n == 0 && !c.kept {
 		c.node.returned(c)
 	}

@@ -193,6 +193,12 @@ func (l *loop) orphaned(r *request, written bool) {
 		return
 	}
 	l.dropReply(r)
+	if r.early != nil && r.pre > 0 && written {
+		// MULTI was refused, and so the node has begun to run the commands one by one.
+		r.sess.profile.multiUntil = 0
+		l.fail(r, abortedBecause(r.early))
+		return
+	}
 	if r.watched && !written {
 		l.finish(r, l.nullArray(r))
 		return

@@ -38,9 +38,10 @@ type request struct {
 	tx      *transaction // of an EXEC, the transaction that it carries out, see multi.go
 	uses    []*code      // scripts that the node must have before it, see scripts.go
 
-	next *request  // behind this one in the client's queue
-	conn *nodeConn // where it is in flight
-	to   *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
+	grant *nodeConn // a lease that has been put aside for it
+	next  *request  // behind this one in the client's queue
+	conn  *nodeConn // where it is in flight
+	to    *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
 
 	end      uint64 // position behind its last byte in the output of conn; before, the size that its buffer needs
 	cursor   int    // place in reply up to which a merge has taken it
@@ -70,7 +71,7 @@ type request struct {
 	ownError  bool // its reply is an error of the proxy, not of a node
 	inLine    bool // waits for a lease
 	watched   bool // an EXEC behind WATCH: null when the watched keys have gone elsewhere
-	served    bool // the first in line, for whom there is a lease now
+	sticky    bool // leaves something behind on its connection, which is closed unless the client keeps it
 	own       bool // needs a node connection of its client's own, see lease.go
 	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
 	script    bool // may make the node answer too often or too seldom, see suspect.go
@@ -140,6 +141,9 @@ func (l *loop) release(r *request) {
 		l.freeFanout(r.fan)
 	}
 	l.dropReply(r)
+	if r.grant != nil {
+		r.grant.node.returned(r.grant)
+	}
 	buf := r.buf
 	if r.pooled {
 		l.pool.put(buf)

@@ -141,7 +141,7 @@ func (l *loop) reallySteered(c *nodeConn, r *request, line, answer []byte) bool 
 	if redirects(answer) {
 		return l.steered(c, r, append([]byte(nil), answer...))
 	}
-	return r.hasSlot && l.now < l.restless && c.profile.multi && l.steered(c, r, line)
+	return r.hasSlot && l.now < l.restless && c.profile.mayMulti(l.now) && l.steered(c, r, line)
 }
 
 // isReplica believes READONLY of a script without keys when the node is a replica: then it has written nothing.
@@ -192,6 +192,11 @@ func (l *loop) unwrap(c *nodeConn, r *request, piece []byte) {
 		}
 	case r.asking && resp.Classify(early) == resp.NoPerm && bytes.Contains(early, []byte("'asking'")):
 		l.awaitOneOwner(r)
+		return
+	case resp.Classify(early) == resp.NoPerm && bytes.Contains(early, []byte("'multi'")):
+		c.profile.multiUntil = 0
+		l.stats.Ambiguous++
+		l.fail(r, errTextUnknown) // it has been run, but its reply was taken for +QUEUED
 		return
 	case early != nil:
 		line = early

@@ -423,9 +423,8 @@ func (l *loop) abandon(r *request) {
 	}
 	if r.fan != nil {
 		for _, p := range r.fan.parts {
-			l.dropReply(p)
-			p.enter(stateDone)
 			p.parent = nil
+			l.abandon(p)
 		}
 	}
 	l.dropReply(r)

@@ -42,9 +42,14 @@ func (c *nodeConn) watchScripts(r *request) {
 		c.load(x)
 	}
 	if !c.profile.asked {
-		c.askRights()
+		c.askEcho()
+		c.askMulti()
 	}
-	r.wrapped = c.l.now < c.l.restless && c.profile.multi && r.hasSlot && r.rule.Policy == router.Script
+	r.wrapped = false
+	if c.l.now < c.l.restless && r.hasSlot && r.rule.Policy == router.Script {
+		r.wrapped = c.profile.mayMulti(c.l.now)
+		c.askMulti()
+	}
 	c.suspect = from
 }
 
@@ -56,30 +61,36 @@ func (r *request) sender() uint64 {
 	return 0
 }
 
-// askRights finds out whether the user may ECHO, and use transactions.
-func (c *nodeConn) askRights() {
+// askEcho finds out whether the user may ECHO.
+func (c *nodeConn) askEcho() {
 	p := c.profile
 	p.asked = true
-	if !p.multi {
-		c.askMulti()
-	}
 	c.l.ask(c, resp.AppendCommandStrings(nil, "ECHO", "x"), func(_ *loop, _ *request, reply []byte) {
 		p.echo = len(reply) > 0 && reply[0] != '-'
 		p.asked = p.echo || resp.Classify(reply) == resp.NoPerm // else another time
 	})
 }
 
-// askMulti finds out whether the user may use transactions. One who may begin but not end them would leave the
-// connection in one.
+// multiAgain is how soon a node is asked again by askMulti.
+const multiAgain = int64(1e9)
+
+// askMulti finds out whether the user may use transactions, if that is not known. One who may begin but not end them
+// would leave the connection in one.
 func (c *nodeConn) askMulti() {
-	p := c.profile
+	p, now := c.profile, c.l.now
+	if p.mayMulti(now) || now < p.askAgain {
+		return
+	}
+	p.askAgain = now + multiAgain
 	began := false
 	c.l.ask(c, multiCommand, func(_ *loop, _ *request, reply []byte) { began = len(reply) > 0 && reply[0] == '+' })
-	c.l.ask(c, resp.AppendCommandStrings(nil, "DISCARD"), func(_ *loop, _ *request, reply []byte) {
+	c.l.ask(c, resp.AppendCommandStrings(nil, "DISCARD"), func(l *loop, _ *request, reply []byte) {
 		ended := len(reply) > 0 && reply[0] == '+'
-		p.multi = p.multi || began && ended
-		if began && !ended {
-			c.close(errStuck)
+		switch {
+		case began && ended:
+			p.multiUntil = l.now + multiTrust
+		case began:
+			c.close(errMultiOpen)
 		}
 	})
 }

@@ -25,6 +25,7 @@ type tracking struct {
 	prefixes []string
 	read     [router.Slots / 64]uint64 // slots that the client has read since it was last told to forget all
 	any      bool                      // there is one
+	flushed  int64                     // loop time at which it was told that
 }
 
 // maxTracking bounds the clients that track, in one loop: each has a connection to every node.
@@ -42,8 +43,6 @@ func clientTracking(s *session, args [][]byte) {
 	case t == nil:
 		s.endTracking()
 		s.sayOK()
-	case t.redirect != 0 && s.profile.key.proto < 3:
-		s.ownError(errTextTrackingRESP2)
 	case s.tracking == nil && s.l.trackers >= maxTracking:
 		s.ownError(errTextTooManyTracking)
 	case t.redirect > s.l.p.lastClient.Load():
@@ -98,6 +97,9 @@ func parseTracking(args [][]byte) (t *tracking, text string) {
 
 // beginTracking gives the client node connections of its own, on which a node has agreed to its options.
 func (s *session) beginTracking(t *tracking) {
+	if t.redirect != 0 && s.profile.key.proto < 3 {
+		t.command = redirected(t.command)
+	}
 	if old := s.tracking; old != nil {
 		t.command = append(append([]byte(nil), old.command...), t.command...)
 		t.commands += old.commands
@@ -113,6 +115,7 @@ func (s *session) beginTracking(t *tracking) {
 		s.reachAll()
 		return okReply
 	}
+	s.l.profileFor(k).owner = s
 	s.tryProfile(k, pingCommand, login{reply: reply})
 	if !t.bcast || s.login == nil {
 		return
@@ -133,6 +136,15 @@ func (s *session) beginTracking(t *tracking) {
 		s.goParts(r)
 		return true
 	}
+}
+
+// redirected adds REDIRECT to a CLIENT TRACKING, with a token where the name belongs.
+func redirected(command []byte) []byte {
+	var p resp.Parser
+	if n, err := p.Next(command, &resp.AfterAuth); err != nil || n == 0 {
+		return command // cannot happen: it is our own
+	}
+	return resp.AppendCommand(nil, append(p.Args, []byte("REDIRECT"), redirectToken)...)
 }
 
 // endTracking returns the client to shared connections.
@@ -193,15 +205,23 @@ func (s *session) forget() {
 	if t == nil || !t.any && !t.bcast {
 		return
 	}
-	t.read, t.any = [router.Slots / 64]uint64{}, false
 	s.invalidated(forgetAll)
 }
+
+// flushEcho is the time in which the nodes tell, one after the other, that all was flushed.
+const flushEcho = int64(100e6)
 
 // invalidated passes on what a node has pushed to the client's own connections.
 func (s *session) invalidated(push []byte) {
 	t := s.tracking
 	if t == nil {
 		return
+	}
+	if string(push) == string(forgetAll) {
+		if !t.any && s.l.now-t.flushed < flushEcho {
+			return // another node says the same
+		}
+		t.read, t.any, t.flushed = [router.Slots / 64]uint64{}, false, max(s.l.now, 1)
 	}
 	if t.redirect == 0 || t.redirect == s.id {
 		if s.profile.key.proto == 3 {

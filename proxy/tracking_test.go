@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,5 +80,31 @@ func giveSlot(t *testing.T, cl *testcluster.Cluster, slot int, from, to *testclu
 		if _, err := cl.Do(step.at, step.args...); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestTrackingOfAnOldClientIsToldToAnother(t *testing.T) {
+	for _, v := range testcluster.Versions() {
+		t.Run(string(v), func(t *testing.T) {
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			p, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+			told, c, d := connect(t, addr), connect(t, addr), connect(t, addr)
+			told.send("HELLO 3", "CLIENT ID")
+			told.want("%7")
+			id, err := readReply(told.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id = strings.Trim(id, ":\r\n")
+			c.send("CLIENT TRACKING ON REDIRECT 99999", "CLIENT TRACKING ON REDIRECT "+id, "GET a", "GET b", "CLIENT GETREDIR")
+			c.want("-ERR The client ID", "+OK", "$-1", "$-1", ":"+id)
+			for _, k := range []string{"a", "b"} {
+				d.send("SET " + k + " 1")
+				d.want("+OK")
+				told.want(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\n" + k + "\r\n")
+			}
+			c.Close()
+			until(t, func() bool { return p.Snapshot().UpstreamOpen <= 3*2*2 })
+		})
 	}
 }

@@ -35,7 +35,10 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case r.block != nil && resp.Classify(line) == resp.Unblocked && !askedFor(line):
 		l.hint(router.Hint{Cause: router.Down, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
 		r.to, r.asking = nil, false
+		r.block.ended = append([]byte(nil), line...)
 		l.tryLater(r, causeTryAgain)
+	case r.block != nil && r.block.ended != nil && bytes.HasPrefix(line, []byte("-NOGROUP")):
+		l.finish(r, r.block.ended) // the stream has not moved, it was deleted
 	case !l.steered(c, r, line):
 		l.finish(r, line)
 	}

@@ -38,6 +38,7 @@ func (s *session) watchKeys(rule *router.Rule) bool {
 	r.fan.merge = mergeWatch
 	p := s.l.newPart(r)
 	p.slot, p.hasSlot, p.multi, p.own, p.once = d.Slot, true, d.Multi, true, false
+	p.sticky = true
 	s.l.setBuf(p, resp.AppendCommand(nil, s.parser.Args...))
 	s.stop(stopBarrier)
 	w := s.watch
@@ -45,7 +46,7 @@ func (s *session) watchKeys(rule *router.Rule) bool {
 		s.goParts(r)
 		return true
 	}
-	if w.gone() {
+	if w.gone(s) {
 		s.l.finish(p, okReply) // EXEC will answer null in any case
 		return true
 	}
@@ -71,8 +72,10 @@ func mergeWatch(r *request, dst []byte) ([]byte, bool) {
 	return append(dst, p.reply...), true
 }
 
-// gone says that the watched keys are no longer where they were.
-func (w *watch) gone() bool { return w.broken || w.conn.closed }
+// gone says that the watched keys are no longer where they were, or that the client is no longer who it was.
+func (w *watch) gone(s *session) bool {
+	return w.broken || w.conn.closed || w.conn.profile != s.profile
+}
 
 // unwatchAll takes UNWATCH.
 func (s *session) unwatchAll(rule *router.Rule) bool {
@@ -100,7 +103,7 @@ func (s *session) execWatched(r *request) {
 	w := s.watch
 	s.watch = nil
 	s.stop(stopBarrier)
-	if w.gone() {
+	if w.gone(s) {
 		if !w.conn.closed {
 			w.conn.kept = false
 			s.l.ask(w.conn, unwatchBytes, nil)

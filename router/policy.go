@@ -65,7 +65,7 @@ var policies = []policy{
 	local("client|reply").later(whyClient),
 	local("client|setinfo"),
 	local("client|setname"),
-	local("client|tracking").but("REDIRECT needs RESP3 here; a slot that moves tells its readers to forget all they have cached"),
+	local("client|tracking").but("a slot that moves tells its readers to forget all they have cached"),
 	local("client|trackinginfo"),
 	local("client|unblock").later(whyClient),
 	local("client|unpause").later(whyClient),

@@ -2,6 +2,7 @@
 // scripted ones (internal/testnode), and know nothing of its insides.
 //
 //	go test ./test                                      everything, about eight minutes on two cores
+//	go test ./test -run EveryCommand                    the table over all commands, half a minute; cases_test.go says how to write a case
 //	go test ./test -run Storm -v                        one part, with its tables
 //	SLOTPROXY_BIN=./bin/slotproxy go test ./test        that binary instead of a fresh build
 //	SLOTPROXY_STORM_SECONDS=60 go test ./test -run Storm

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,7 +22,7 @@ import (
 // because the goroutines of fifty connections would cost more processor time than the proxies.
 type load struct {
 	addr     string
-	command  string // "GET" or "SET"
+	command  string // of kinds
 	clients  int
 	pipeline int
 	value    int
@@ -53,12 +55,54 @@ func newLoad(addr, command string, clients, pipeline int, s settings) *load {
 	for range s.value {
 		l.payload = append(l.payload, 'x')
 	}
-	l.replies = len("+OK\r\n")
-	if command == "GET" {
-		l.replies = len(strconv.Itoa(s.value)) + len("$\r\n\r\n") + s.value
-	}
+	l.replies = kinds[command].reply(l)
 	return l
 }
+
+// script is what EVALSHA runs: one command on one key.
+const script = "return redis.call('GET',KEYS[1])"
+
+// kinds are the commands that a load may consist of. reply is the number of bytes that a server answers.
+var kinds = map[string]struct {
+	append func(l *load, dst, key []byte) []byte
+	reply  func(l *load) int
+}{
+	"GET": {
+		func(_ *load, dst, key []byte) []byte { return appendCommand(dst, []byte("GET"), key) },
+		func(l *load) int { return l.bulk() },
+	},
+	"SET": {
+		func(l *load, dst, key []byte) []byte { return appendCommand(dst, []byte("SET"), key, l.payload) },
+		func(*load) int { return len("+OK\r\n") },
+	},
+	"MULTI": { // a block of four commands counts as one
+		func(l *load, dst, key []byte) []byte {
+			dst = appendCommand(dst, []byte("MULTI"))
+			dst = appendCommand(dst, []byte("SET"), key, l.payload)
+			dst = appendCommand(dst, []byte("GET"), key)
+			return appendCommand(dst, []byte("EXEC"))
+		},
+		func(l *load) int { return len("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n") + l.bulk() },
+	},
+	"PUBLISH": {
+		func(l *load, dst, key []byte) []byte { return appendCommand(dst, []byte("PUBLISH"), key, l.payload) },
+		func(*load) int { return len(":0\r\n") },
+	},
+	"EVALSHA": {
+		func(_ *load, dst, key []byte) []byte {
+			return appendCommand(dst, []byte("EVALSHA"), scriptName, []byte("1"), key)
+		},
+		func(l *load) int { return l.bulk() },
+	},
+}
+
+var scriptName = func() []byte {
+	sum := sha1.Sum([]byte(script)) // the servers' name for it
+	return hex.AppendEncode(nil, sum[:])
+}()
+
+// bulk is the length of a value as a reply.
+func (l *load) bulk() int { return len(strconv.Itoa(l.value)) + len("$\r\n\r\n") + l.value }
 
 // run loads for a while and returns the number of commands answered in it.
 func (l *load) run(ctx context.Context, d time.Duration) (int, error) {
@@ -135,11 +179,7 @@ func (l *load) send(c *loadConn) error {
 	c.out = c.out[:0]
 	for range l.pipeline {
 		key := appendKey(nil, l.rnd.IntN(l.keys))
-		if l.command == "GET" {
-			c.out = appendCommand(c.out, []byte("GET"), key)
-		} else {
-			c.out = appendCommand(c.out, []byte("SET"), key, l.payload)
-		}
+		c.out = kinds[l.command].append(l, c.out, key)
 	}
 	c.due = l.replies * l.pipeline
 	c.sent = time.Now()
@@ -158,7 +198,7 @@ func (l *load) receive(c *loadConn) error {
 	if err != nil || n == 0 {
 		return fmt.Errorf("connection lost: %w", err)
 	}
-	if c.due == l.replies*l.pipeline && l.in[0] != '$' && l.in[0] != '+' || l.in[0] == '-' {
+	if l.in[0] == '-' && c.due == l.replies*l.pipeline {
 		return fmt.Errorf("reply %q", l.in[:min(n, 100)])
 	}
 	if c.due -= n; c.due < 0 {
@@ -215,6 +255,26 @@ func fill(addr string, s settings) error {
 		if in[0] != '+' {
 			return fmt.Errorf("SET: %q", in[:min(len(in), 100)])
 		}
+	}
+	return nil
+}
+
+// loadScript makes the script known.
+func loadScript(addr string) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(appendCommand(nil, []byte("SCRIPT"), []byte("LOAD"), []byte(script))); err != nil {
+		return err
+	}
+	in := make([]byte, 100)
+	if n, err := conn.Read(in); err != nil || in[0] != '$' {
+		return fmt.Errorf("SCRIPT LOAD: %q %w", in[:n], err)
 	}
 	return nil
 }

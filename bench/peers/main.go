@@ -61,6 +61,12 @@ func run(ctx context.Context, s settings) (met bool, err error) {
 		if err := fill(p.addr, s); err != nil {
 			return false, fmt.Errorf("%s: fill: %w", p.name, err)
 		}
+		if p.name == "twemproxy" {
+			continue // it knows no SCRIPT
+		}
+		if err := loadScript(p.addr); err != nil {
+			return false, fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
 	r := newResults(w.peers)
 	for round := range s.rounds {

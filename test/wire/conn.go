@@ -3,8 +3,10 @@ package wire
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 )
@@ -81,6 +83,15 @@ func (c *Conn) Do(args ...string) (Value, error) {
 
 // Buffered is the number of reply bytes that can be read without waiting.
 func (c *Conn) Buffered() int { return c.r.Buffered() }
+
+// Readable tells whether a reply has begun to arrive, or the connection has ended, waiting that long for it.
+func (c *Conn) Readable(wait time.Duration) bool {
+	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return true
+	}
+	_, err := c.r.Peek(1)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // Read returns the next reply as a tree; an error reply is a Value, not an error.
 func (c *Conn) Read() (Value, error) {
