@@ -32,13 +32,13 @@ const (
 
 func TestScriptsAreKnownOnEveryNodeAsOnOneServer(t *testing.T) {
 	for _, v := range testcluster.Versions() {
-		for _, proto := range []string{"2", "3"} {
-			t.Run(string(v)+" RESP"+proto, func(t *testing.T) {
-				cl := testcluster.ForTest(t, testcluster.Options{Version: v})
-				_, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+		t.Run(string(v), func(t *testing.T) {
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			_, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+			for _, proto := range []string{"2", "3"} {
 				c := connect(t, addr)
-				c.send("HELLO " + proto)
-				c.want("")
+				c.send("HELLO "+proto, "FLUSHALL", "SCRIPT FLUSH")
+				c.want("", "+OK", "+OK")
 				c.cmd("EVALSHA", sha(addScript), "1", "a", "1")
 				c.want("-NOSCRIPT")
 				c.cmd("EVAL", addScript, "1", "a", "1")
@@ -83,8 +83,8 @@ func TestScriptsAreKnownOnEveryNodeAsOnOneServer(t *testing.T) {
 				} else {
 					c.want(string(resp.AppendBulkString(nil, addScript)))
 				}
-			})
-		}
+			}
+		})
 	}
 }
 
