@@ -18,7 +18,7 @@ func dumpOf(key []byte) [][][]byte {
 // restore writes what DUMP and PEXPIRETIME have said to another key.
 func (e *emulation) restore(key []byte, said [][]byte, replace bool) {
 	expires := scalar(said[1])
-	if expires[0] == '-' {
+	if n, ok := integer(said[1]); !ok || n < 0 {
 		expires = []byte("0") // never
 	}
 	args := [][]byte{[]byte("RESTORE"), key, expires, scalar(said[0]), []byte("ABSTTL")}

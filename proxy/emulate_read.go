@@ -206,7 +206,11 @@ func joinStreams(e *emulation, got [][]byte) {
 		if isNull(g) {
 			continue
 		}
-		_, count, at, _ := resp.AggHeader(g)
+		_, count, at, ok := resp.AggHeader(g)
+		if !ok {
+			e.fail(repliesDiffer(e.r.rule))
+			return
+		}
 		total += count
 		body = append(body, g[at:]...)
 	}

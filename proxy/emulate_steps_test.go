@@ -158,6 +158,40 @@ func TestWhatAClientHasBegunIsFinishedWhenItLeaves(t *testing.T) {
 	accounted(t, s.proxy)
 }
 
+func TestAnElementOfAClientThatHasLeftIsPutBackWhenTheOtherNodeIsGone(t *testing.T) {
+	s, x := twoSlots(t)
+	hold := make(chan struct{})
+	s.owner.Every("LLEN {t}", number(2))
+	s.next.Every("LLEN "+x, number(0))
+	s.owner.On("RPOP {t}", testnode.Until(hold), testnode.Bulk("e"))
+	s.owner.On("RPUSH {t} e", number(2))
+	s.send("RPOPLPUSH {t} " + x)
+	s.owner.Wait(t, "RPOP {t}", 1)
+	s.leave()
+	s.next.Stop()
+	s.until("the client is gone", func(l *loop) bool { return len(l.sessions) == 0 })
+	close(hold)
+	s.owner.Wait(t, "RPUSH {t} e", 1)
+	accounted(t, s.proxy)
+}
+
+func TestNothingIsLeftOfACommandThatEndsWithoutItsClientAndItsNode(t *testing.T) {
+	s, x := twoSlots(t)
+	hold := make(chan struct{})
+	s.owner.Every("EXISTS {t}", number(1))
+	s.owner.Every("SISMEMBER {t} m", number(1))
+	s.next.Every("SISMEMBER "+x+" m", number(0))
+	s.next.On("SADD "+x+" m", testnode.Until(hold), number(1))
+	s.send("SMOVE {t} " + x + " m")
+	s.next.Wait(t, "SADD "+x+" m", 1)
+	s.leave()
+	s.owner.Stop()
+	s.until("the client is gone", func(l *loop) bool { return len(l.sessions) == 0 })
+	close(hold)
+	s.until("the command has ended", func(l *loop) bool { return l.plain.sessions == 0 })
+	accounted(t, s.proxy)
+}
+
 // lowKeys are n names in different slots among the lowest, which a reshard takes first.
 func lowKeys(n int) []string {
 	var keys []string

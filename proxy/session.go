@@ -212,7 +212,7 @@ func (s *session) deliver() {
 	}
 	for s.head != nil && s.head.state == stateDone {
 		s.reply(s.head.reply)
-		if s.closed && !s.ghost {
+		if s.closed {
 			return
 		}
 	}
