@@ -110,11 +110,10 @@ func stageEmulated(l *loop, r *request) bool {
 		e.probing = false
 		p := answered[0]
 		answered = answered[1:]
-		if p.reply[0] == '-' || p.early != nil {
-			e.reply = clone(p.reply)
+		if refusal := r.sess.probed(p); refusal != nil {
+			e.reply = clone(refusal)
 			return false
 		}
-		r.sess.profile.multi = true
 	}
 	got := make([][]byte, len(answered))
 	for i, p := range answered {
@@ -202,7 +201,7 @@ func (e *emulation) part(key []byte, write bool, pre int, commands ...[][]byte) 
 // probe makes the next part ask whether the user may use MULTI, unless that is known: one who may not would run the
 // commands of a block one by one.
 func (e *emulation) probe() {
-	if e.r.sess.profile.multi {
+	if e.r.sess.trusted() {
 		return
 	}
 	e.probing = true

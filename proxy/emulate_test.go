@@ -310,5 +310,12 @@ func TestAUserWithoutMULTIIsToldSoAndNothingIsDone(t *testing.T) {
 	c.want("+OK", "-NOPERM", "-NOPERM", ":1", "*2", "-NOPERM")
 	c.send("AUTH w p", "SUNIONSTORE app:d app:a app:b", "RENAME app:a app:e", "SUNION a b", "SMOVE app:b x 2", "SUNIONSTORE app:d app:b a", "SUNIONSTORE d app:b app:e", "SCARD app:d")
 	c.want("+OK", ":2", "+OK", "-NOPERM", "-NOPERM", "-NOPERM", "-NOPERM", ":2")
+	for _, n := range cl.Nodes { // behind the proxy's back, which still trusts
+		if _, err := cl.Do(n, "ACL", "SETUSER", "w", "-multi"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.send("SUNIONSTORE app:d app:b app:e", "PING")
+	c.want("-NOPERM", "+PONG")
 	accounted(t, p)
 }

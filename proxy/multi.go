@@ -81,7 +81,7 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.l.stats.Commands[rule.ID].ProxyError++
 		s.ownError(errTextNestedMulti)
 		return true
-	case s.l.now < s.profile.multiUntil || s.profile.multiUntil > 0 && !s.profile.key.login:
+	case s.trusted():
 		s.beginTransaction()
 		s.answered(rule, okReply)
 		return true
@@ -107,12 +107,29 @@ func (s *session) multi(rule *router.Rule) bool {
 // mergeProbe begins the transaction when a node has agreed to MULTI. A refused EXEC ends a transaction, too.
 func mergeProbe(r *request, dst []byte) ([]byte, bool) {
 	p, s := r.fan.parts[0], r.sess
-	if p.early != nil {
-		return append(dst, p.early...), true
+	if refusal := s.probed(p); refusal != nil {
+		return append(dst, refusal...), true
 	}
-	s.profile.multiUntil = s.l.now + multiTrust
 	s.beginTransaction()
 	return append(dst, okReply...), true
+}
+
+// probed takes the answer to multiProbe. It returns the error of a user who may not use transactions, or the proxy's own
+// when no node could be asked.
+func (s *session) probed(p *request) (refusal []byte) {
+	switch {
+	case p.early != nil:
+		return p.early
+	case p.ownError:
+		return p.reply
+	}
+	s.profile.multiUntil = s.l.now + multiTrust
+	return nil
+}
+
+// trusted says that a node has lately agreed to transactions of this user.
+func (s *session) trusted() bool {
+	return s.l.now < s.profile.multiUntil || s.profile.multiUntil > 0 && !s.profile.key.login
 }
 
 // multiTrust is how long a node's word counts that a user may use transactions: his permissions may change. The user of
