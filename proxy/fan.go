@@ -197,6 +197,9 @@ func (l *loop) finishPart(p *request, reply []byte) {
 		}
 	}
 	if p.reply == nil {
+		if l.overfull(p, len(reply)) {
+			reply = []byte("-" + errTextEmulateBytes + "\r\n")
+		}
 		l.keepReply(p, reply)
 	}
 	p.enter(stateDone)
@@ -225,7 +228,7 @@ func (l *loop) finishPart(p *request, reply []byte) {
 // smaller sum.
 func mergeReplies(r *request, dst []byte) []byte {
 	for _, p := range r.fan.parts {
-		if p.reply[0] == '-' && !r.fan.raw {
+		if !r.fan.raw && p.reply[0] == '-' {
 			return append(dst, p.reply...)
 		}
 	}

@@ -50,7 +50,7 @@ var (
 	execCommand   = []byte("*1\r\n$4\r\nEXEC\r\n")
 	pingCommand   = []byte("*1\r\n$4\r\nPING\r\n")
 	queuedReply   = []byte("+QUEUED\r\n")
-	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$7\r\nDISCARD\r\n")
+	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n")
 	unwatchBytes  = []byte("*1\r\n$7\r\nUNWATCH\r\n")
 	execAbortLine = []byte("-EXECABORT Transaction discarded because of previous errors.\r\n")
 )
@@ -82,7 +82,7 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.l.stats.Commands[rule.ID].ProxyError++
 		s.ownError(errTextNestedMulti)
 		return true
-	case s.profile.mayMulti(s.l.now):
+	case s.trusted():
 		s.beginTransaction()
 		s.answered(rule, okReply)
 		return true
@@ -90,7 +90,10 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.stop(stopBarrier)
 		return false
 	}
+	caching := s.caching
+	s.caching = "" // it is meant for the transaction
 	r := s.request(rule, nil)
+	s.caching = caching
 	r.class = metrics.ClassKeyspace
 	r.fan = s.l.newFanout()
 	r.fan.raw, r.fan.merge = true, mergeProbe
@@ -102,19 +105,32 @@ func (s *session) multi(rule *router.Rule) bool {
 	return true
 }
 
-// mergeProbe begins the transaction when a node has agreed to MULTI and DISCARD.
+// mergeProbe begins the transaction when a node has agreed to MULTI. A refused EXEC ends a transaction, too.
 func mergeProbe(r *request, dst []byte) ([]byte, bool) {
 	p, s := r.fan.parts[0], r.sess
+	if refusal := s.probed(p); refusal != nil {
+		return append(dst, refusal...), true
+	}
+	s.beginTransaction()
+	return append(dst, okReply...), true
+}
+
+// probed takes the answer to multiProbe. It returns the error of a user who may not use transactions, or the proxy's own
+// when no node could be asked.
+func (s *session) probed(p *request) (refusal []byte) {
 	switch {
 	case p.early != nil:
-		return append(dst, p.early...), true
-	case p.reply[0] != '-':
-		s.profile.multiUntil = s.l.now + multiTrust
-		s.beginTransaction()
-	case p.conn != nil:
-		p.conn.close(errMultiOpen) // MULTI without DISCARD
+		return p.early
+	case p.ownError:
+		return p.reply
 	}
-	return append(dst, p.reply...), true
+	s.profile.multiUntil = s.l.now + multiTrust
+	return nil
+}
+
+// trusted says that a node has lately agreed to transactions of this user.
+func (s *session) trusted() bool {
+	return s.profile.mayMulti(s.l.now)
 }
 
 // multiTrust is how long a node's word counts that a user may use transactions: his permissions may change. The user of
@@ -131,7 +147,7 @@ func (p *Proxy) forgetPermissions() {
 	for _, l := range p.loops {
 		l.post(message{kind: msgCall, call: func(l *loop) {
 			for _, p := range l.profiles {
-				p.multiUntil, p.asked, p.echo = 0, false, false
+				p.multiUntil, p.permits, p.asked, p.echo = 0, permissions{}, false, false
 			}
 		}})
 	}

@@ -133,6 +133,7 @@ type profile struct {
 	echo       bool              // the user may ECHO: a node has said so, see suspect.go
 	askAgain   int64             // loop time from which a node may be asked about transactions again, see suspect.go
 	asked      bool              // a node has been asked about ECHO
+	permits    permissions       // of commands that the proxy answers
 }
 
 type profileKey struct {
@@ -153,6 +154,14 @@ func (l *loop) profileFor(k profileKey) *profile {
 	p := &profile{key: k}
 	l.profiles[k] = p
 	return p
+}
+
+// left tells that a client uses the profile no more. What its user may do is asked anew for the next one.
+func (p *profile) left() {
+	p.sessions--
+	if p.sessions == 0 {
+		p.multiUntil, p.permits = 0, permissions{}
+	}
 }
 
 // dropProfile forgets a profile that nobody uses and closes its connections. The plain ones stay: they will be wanted.

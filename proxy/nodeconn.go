@@ -279,6 +279,10 @@ func (c *nodeConn) takePart(r *request, piece []byte) {
 		return
 	}
 	c.l.keepReply(r, piece)
+	if c.l.overfull(r, 0) {
+		c.l.fail(r, errTextEmulateBytes)
+		return
+	}
 	if s := r.root().sess; s != nil {
 		s.checkOutput()
 	}

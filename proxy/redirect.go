@@ -195,7 +195,7 @@ func (l *loop) orphaned(r *request, written bool) {
 	l.dropReply(r)
 	if r.early != nil && r.pre > 0 && written {
 		// MULTI was refused, and so the node has begun to run the commands one by one.
-		r.sess.profile.multiUntil = 0
+		r.root().sess.profile.multiUntil = 0
 		l.fail(r, abortedBecause(r.early))
 		return
 	}

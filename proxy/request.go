@@ -211,7 +211,9 @@ type fanout struct {
 	// have to be answered first.
 	stage func(l *loop, r *request) bool
 	raw   bool // the merge looks at errors itself
-	order []partRef
+	// emulation, if not nil, is a command that is carried out in steps, see emulate.go.
+	emulation *emulation
+	order     []partRef
 }
 
 // partRef says where the value for one key of the client's command is: which part, and which place in it.

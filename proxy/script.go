@@ -114,7 +114,11 @@ func (l *loop) question(c *nodeConn, r *request, line, command []byte, decide ve
 	l.keepReply(r, line)
 	r.enter(stateWaiting)
 	r.refs++
-	l.askAs(c, command, r.asking, func(l *loop, q *request, answer []byte) {
+	behind := uint32(0)
+	if r.asking {
+		behind, command = 1, append(append([]byte(nil), askingCommand...), command...)
+	}
+	l.askBehind(c, behind, command, func(l *loop, q *request, answer []byte) {
 		if r.state == stateWaiting { // or its client has gone
 			l.answeredQuestion(c, r, q, answer, decide)
 		}

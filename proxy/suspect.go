@@ -74,23 +74,16 @@ func (c *nodeConn) askEcho() {
 // multiAgain is how soon a node is asked again by askMulti.
 const multiAgain = int64(1e9)
 
-// askMulti finds out whether the user may use transactions, if that is not known. One who may begin but not end them
-// would leave the connection in one.
+// askMulti finds out whether the user may use transactions, if that is not known.
 func (c *nodeConn) askMulti() {
 	p, now := c.profile, c.l.now
 	if p.mayMulti(now) || now < p.askAgain {
 		return
 	}
 	p.askAgain = now + multiAgain
-	began := false
-	c.l.ask(c, multiCommand, func(_ *loop, _ *request, reply []byte) { began = len(reply) > 0 && reply[0] == '+' })
-	c.l.ask(c, resp.AppendCommandStrings(nil, "DISCARD"), func(l *loop, _ *request, reply []byte) {
-		ended := len(reply) > 0 && reply[0] == '+'
-		switch {
-		case began && ended:
+	c.l.askBehind(c, 1, multiProbe, func(l *loop, r *request, reply []byte) {
+		if reply != nil && r.early == nil && !r.ownError {
 			p.multiUntil = l.now + multiTrust
-		case began:
-			c.close(errMultiOpen)
 		}
 	})
 }

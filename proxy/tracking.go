@@ -111,6 +111,7 @@ func (s *session) beginTracking(t *tracking) {
 		if s.tracking == nil {
 			s.l.trackers++
 		}
+		s.forget() // what it has read is watched on connections that go now
 		s.tracking = t
 		s.reachAll()
 		return okReply

@@ -26,6 +26,8 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case early != nil && resp.Classify(line) == resp.ExecAbort:
 		l.fail(r, abortedBecause(early))
 		return
+	case early != nil:
+		r.early, line = early, early // MULTI was refused, and so what came behind it
 	}
 	switch {
 	case r.watched && redirects(line):

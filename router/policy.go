@@ -2,14 +2,22 @@ package router
 
 // The texts that several entries share.
 const (
-	clusterOff   = "-ERR This instance has cluster support disabled"
-	notAtomic    = "keys of several slots: one part a slot, each atomic, the whole not; what succeeded stays when a part fails"
-	whySubscribe = "subscriptions are not built yet"
-	declared     = "all keys must be declared, and lie in one slot"
-	together     = "each primary does it for itself: an error says on how many it was done; primaries that join later get the functions of the others"
-	whyTracking  = "client-side caching is not built yet"
-	whyClient    = "control over other clients is not built yet"
-	whyLogs      = "reading the logs of all nodes is not built yet"
+	clusterOff    = "-ERR This instance has cluster support disabled"
+	notAtomic     = "keys of several slots: one part a slot, each atomic, the whole not; what succeeded stays when a part fails"
+	emulateReads  = "each key is read at its own moment; the order of members of a plain set is another one"
+	emulatePops   = "the keys are asked one after the other"
+	emulateStores = "each source is read at its own moment, then the destination changes at once, from copies that live in its slot for this moment; needs DUMP, RESTORE, SET, RPUSH, DEL and MULTI"
+	emulateRename = "for a moment both keys exist; a client that renames the same key at the same moment may succeed, too; needs DUMP, RESTORE, DEL and MULTI"
+	emulateCopy   = "not with DB; needs DUMP, RESTORE and MULTI"
+	emulateSMove  = "for a moment the member is in both sets"
+	emulateLMove  = "for a moment the element is in neither list; it is put back when it cannot be pushed, and lost if the proxy dies in between"
+	emulateMSetNX = "keys are set one by one and taken back when another client was faster with one of them; readers may see some of them"
+	whySubscribe  = "subscriptions are not built yet"
+	whyTracking   = "client-side caching is not built yet"
+	whyClient     = "control over other clients is not built yet"
+	whyLogs       = "reading the logs of all nodes is not built yet"
+	declared      = "all keys must be declared, and lie in one slot"
+	together      = "each primary does it for itself: an error says on how many it was done; primaries that join later get the functions of the others"
 )
 
 // policies is what a proxy does with each command: one entry a command or sub-command, in the order of their names. An entry
@@ -38,7 +46,7 @@ var policies = []policy{
 	shard("bitcount"),
 	shard("bitfield"),
 	shard("bitfield_ro"),
-	shard("bitop"),
+	shard("bitop").emulated(emulateStores),
 	shard("bitpos"),
 	lease("blmove", MergeNone),
 	lease("blmpop", MergeNone),
@@ -124,7 +132,7 @@ var policies = []policy{
 	allPrimaries("config|resetstat", MergeOK).but("replicas keep their counters"),
 	allPrimaries("config|rewrite", MergeOK).but("replicas keep their files"),
 	allPrimaries("config|set", MergeOK).but("reaches the primaries of this moment: replicas and nodes added later keep their own configuration"),
-	shard("copy").but("the option DB needs a cluster that has several databases"),
+	shard("copy").but("the option DB needs a cluster that has several databases").emulated(emulateCopy),
 	allPrimaries("dbsize", MergeSum).but("a key that is being moved may count twice or not at all"),
 	refused("debug", "it can stop or damage a node that others share"),
 	shard("decr"),
@@ -162,12 +170,12 @@ var policies = []policy{
 	shard("geodist"),
 	shard("geohash"),
 	shard("geopos"),
-	shard("georadius"),
+	shard("georadius").emulated(emulateStores),
 	shard("georadius_ro"),
-	shard("georadiusbymember"),
+	shard("georadiusbymember").emulated(emulateStores),
 	shard("georadiusbymember_ro"),
 	shard("geosearch"),
-	shard("geosearchstore"),
+	shard("geosearchstore").emulated(emulateStores),
 	shard("get"),
 	shard("getbit"),
 	shard("getdel"),
@@ -217,12 +225,12 @@ var policies = []policy{
 	allPrimaries("latency|history", MergeNone).later(whyLogs),
 	allPrimaries("latency|latest", MergeNone).later(whyLogs),
 	allPrimaries("latency|reset", MergeSum).later(whyLogs),
-	shard("lcs"),
+	shard("lcs").emulated(emulateReads),
 	shard("lindex"),
 	shard("linsert"),
 	shard("llen"),
-	shard("lmove"),
-	shard("lmpop"),
+	shard("lmove").emulated(emulateLMove),
+	shard("lmpop").emulated(emulatePops),
 	anyNode("lolwut"),
 	shard("lpop"),
 	shard("lpos"),
@@ -251,7 +259,7 @@ var policies = []policy{
 	shard("move").but("needs a cluster that has several databases"),
 	split("mset", MergeOK, 2).but(notAtomic),
 	shard("msetex"),
-	shard("msetnx"),
+	shard("msetnx").emulated(emulateMSetNX),
 	transaction("multi"),
 	local("object"),
 	shard("object|encoding"),
@@ -264,9 +272,9 @@ var policies = []policy{
 	shard("pexpireat"),
 	shard("pexpiretime"),
 	shard("pfadd"),
-	shard("pfcount"),
+	shard("pfcount").emulated(emulateReads),
 	shard("pfdebug"),
-	shard("pfmerge"),
+	shard("pfmerge").emulated(emulateStores),
 	anyNode("pfselftest"),
 	local("ping"),
 	shard("psetex"),
@@ -286,8 +294,8 @@ var policies = []policy{
 	allPrimaries("randomkey", MergeRandom).but("nodes are equally likely, not keys"),
 	local("readonly").answers("+OK"),
 	local("readwrite").answers("+OK"),
-	shard("rename"),
-	shard("renamenx"),
+	shard("rename").emulated(emulateRename),
+	shard("renamenx").emulated(emulateRename),
 	refused("replconf", "the proxy has no data of its own to replicate"),
 	refused("replicaof", "the cluster decides who follows whom"),
 	local("reset"),
@@ -295,7 +303,7 @@ var policies = []policy{
 	refused("restore-asking", "only a node that moves a slot may send it"),
 	local("role").but("a primary without replicas: those of the cluster are not the client's concern"),
 	shard("rpop"),
-	shard("rpoplpush"),
+	shard("rpoplpush").emulated(emulateLMove),
 	shard("rpush"),
 	shard("rpushx"),
 	shard("sadd"),
@@ -310,8 +318,8 @@ var policies = []policy{
 	allPrimaries("script|kill", MergeOK).but("ends the scripts on all nodes"),
 	allPrimaries("script|load", MergeFirst).repeats(),
 	allPrimaries("script|show", MergeFirst).repeats(),
-	shard("sdiff"),
-	shard("sdiffstore"),
+	shard("sdiff").emulated(emulateReads),
+	shard("sdiffstore").emulated(emulateStores),
 	local("select").but("other databases than 0 need a cluster that has them (Valkey 9 with cluster-databases)"),
 	shard("set"),
 	shard("setbit"),
@@ -319,9 +327,9 @@ var policies = []policy{
 	shard("setnx"),
 	shard("setrange"),
 	refused("shutdown", "nodes are stopped where they run, not through the proxy"),
-	shard("sinter"),
-	shard("sintercard"),
-	shard("sinterstore"),
+	shard("sinter").emulated(emulateReads),
+	shard("sintercard").emulated(emulateReads),
+	shard("sinterstore").emulated(emulateStores),
 	shard("sismember"),
 	refused("slaveof", "the cluster decides who follows whom"),
 	local("slowlog"),
@@ -331,8 +339,8 @@ var policies = []policy{
 	allPrimaries("slowlog|reset", MergeOK).later(whyLogs),
 	shard("smembers"),
 	shard("smismember"),
-	shard("smove"),
-	shard("sort").but("BY and GET patterns must lie in the slot of the key"),
+	shard("smove").emulated(emulateSMove),
+	shard("sort").but("BY and GET patterns must lie in the slot of the key").emulated(emulateStores),
 	shard("sort_ro").but("BY and GET patterns must lie in the slot of the key"),
 	shard("spop"),
 	shard("spublish").but("the reply counts the subscribers of the node"),
@@ -343,8 +351,8 @@ var policies = []policy{
 	shard("strlen"),
 	later("subscribe", Subscribe, whySubscribe),
 	shard("substr"),
-	shard("sunion"),
-	shard("sunionstore"),
+	shard("sunion").emulated(emulateReads),
+	shard("sunionstore").emulated(emulateStores),
 	later("sunsubscribe", Subscribe, whySubscribe),
 	refused("swapdb", "a cluster cannot exchange databases"),
 	refused("sync", "the proxy has no data of its own to replicate"),
@@ -378,7 +386,7 @@ var policies = []policy{
 	shard("xlen"),
 	shard("xpending"),
 	shard("xrange"),
-	shard("xread").blockOption(),
+	shard("xread").blockOption().emulated(emulateReads),
 	shard("xreadgroup").blockOption(),
 	shard("xrevrange"),
 	shard("xsetid"),
@@ -386,14 +394,14 @@ var policies = []policy{
 	shard("zadd"),
 	shard("zcard"),
 	shard("zcount"),
-	shard("zdiff"),
-	shard("zdiffstore"),
+	shard("zdiff").emulated(emulateReads),
+	shard("zdiffstore").emulated(emulateStores),
 	shard("zincrby"),
-	shard("zinter"),
-	shard("zintercard"),
-	shard("zinterstore"),
+	shard("zinter").emulated(emulateReads),
+	shard("zintercard").emulated(emulateReads),
+	shard("zinterstore").emulated(emulateStores),
 	shard("zlexcount"),
-	shard("zmpop"),
+	shard("zmpop").emulated(emulatePops),
 	shard("zmscore"),
 	shard("zpopmax"),
 	shard("zpopmin"),
@@ -401,7 +409,7 @@ var policies = []policy{
 	shard("zrange"),
 	shard("zrangebylex"),
 	shard("zrangebyscore"),
-	shard("zrangestore"),
+	shard("zrangestore").emulated(emulateStores),
 	shard("zrank"),
 	shard("zrem"),
 	shard("zremrangebylex"),
@@ -413,6 +421,6 @@ var policies = []policy{
 	shard("zrevrank"),
 	shard("zscan"),
 	shard("zscore"),
-	shard("zunion"),
-	shard("zunionstore"),
+	shard("zunion").emulated(emulateReads),
+	shard("zunionstore").emulated(emulateStores),
 }

@@ -89,7 +89,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Node:      proxy.NodeDial{TLS: nodeTLS, ConnectTimeout: cfg.Upstream.ConnectTimeout},
 		Limits:    limits(cfg), DrainSpread: cfg.Drain.Spread, Keeper: s.keeper, Log: log,
 		Commands: s.identity.commandTable, AuthRequired: s.identity.authRequired, Info: s.identity.face,
-		AllowRedirect: s.allowed,
+		AllowRedirect: s.allowed, EmulateCrossSlot: cfg.Upstream.CrossSlot == config.CrossSlotEmulate,
 	})
 	if err != nil {
 		return nil, fail(exitFailure, "start the data path: %w", err)
@@ -132,7 +132,7 @@ func limits(cfg *config.Config) proxy.Limits {
 	lim.NodeQueue, lim.BufferBudget = u.NodeQueue, l.BufferBudget
 	lim.Idle, lim.FirstCommand, lim.FrameStall, lim.WriteStall = l.Idle, l.FirstCommand, l.FrameStall, l.WriteStall
 	lim.RedirectBudget, lim.UpstreamTimeout, lim.MaxRedirects = u.RedirectBudget, u.Timeout, u.MaxRedirects
-	lim.Leases = u.MaxLeases
+	lim.Leases, lim.EmulateBytes = u.MaxLeases, u.EmulateBytes
 	before, after := &lim.BeforeAuth, &lim.AfterAuth
 	before.Args, before.Bulk, before.Inline, before.Query = l.BeforeAuth.Args, l.BeforeAuth.Bulk, l.BeforeAuth.Inline, l.BeforeAuth.Query
 	after.Args, after.Bulk, after.Inline, after.Query = l.AfterAuth.Args, l.AfterAuth.Bulk, l.AfterAuth.Inline, l.AfterAuth.Query
