@@ -26,8 +26,11 @@
 //	retry.go       requests that go again later
 //	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
 //	value.go       a reply taken apart, for slowlog.go, latency.go, config.go   release.go: whose words we use
+//	emulate.go     keys in several slots, in steps (cross_slot: emulate); emulate_read.go, emulate_store.go, emulate_move.go
+//	combine.go     what reading commands do with several sets, pure; lcs.go, hyperloglog.go for texts and counts
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
+//	script.go      scripts and functions; scripts.go what is known of them; scriptall.go SCRIPT and FUNCTION
 //	ask.go         commands of the proxy's own
 //	request.go     the one state machine that all of this moves
 //

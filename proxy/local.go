@@ -214,9 +214,6 @@ type login struct {
 // Nothing else of this client is under way meanwhile.
 func (s *session) tryProfile(k profileKey, command []byte, lg login) {
 	lg.profile = s.l.profileFor(k)
-	if lg.profile.sessions == 0 {
-		lg.profile.forgetPermissions() // nobody has watched them
-	}
 	lg.profile.sessions++ // held for the time of the attempt
 	r := s.ask()
 	lg.request = r

@@ -24,8 +24,9 @@ type transaction struct {
 	key     []byte
 	multi   bool // there is another key than that
 	script  bool
-	other   bool // has chosen another database
-	db      int  // the database that the client is in behind it
+	uses    []*code // scripts that its commands name
+	other   bool    // has chosen another database
+	db      int     // the database that the client is in behind it
 	own     []ownReply
 }
 
@@ -81,7 +82,7 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.l.stats.Commands[rule.ID].ProxyError++
 		s.ownError(errTextNestedMulti)
 		return true
-	case s.l.now < s.profile.multiUntil || s.profile.multiUntil > 0 && !s.profile.key.login:
+	case s.trusted():
 		s.beginTransaction()
 		s.answered(rule, okReply)
 		return true
@@ -107,17 +108,39 @@ func (s *session) multi(rule *router.Rule) bool {
 // mergeProbe begins the transaction when a node has agreed to MULTI. A refused EXEC ends a transaction, too.
 func mergeProbe(r *request, dst []byte) ([]byte, bool) {
 	p, s := r.fan.parts[0], r.sess
-	if p.early != nil {
-		return append(dst, p.early...), true
+	if refusal := s.probed(p); refusal != nil {
+		return append(dst, refusal...), true
 	}
-	s.profile.multiUntil = s.l.now + multiTrust
 	s.beginTransaction()
 	return append(dst, okReply...), true
+}
+
+// probed takes the answer to multiProbe. It returns the error of a user who may not use transactions, or the proxy's own
+// when no node could be asked.
+func (s *session) probed(p *request) (refusal []byte) {
+	switch {
+	case p.early != nil:
+		return p.early
+	case p.ownError:
+		return p.reply
+	}
+	s.profile.multiUntil = s.l.now + multiTrust
+	return nil
+}
+
+// trusted says that a node has lately agreed to transactions of this user.
+func (s *session) trusted() bool {
+	return s.profile.mayMulti(s.l.now)
 }
 
 // multiTrust is how long a node's word counts that a user may use transactions: his permissions may change. The user of
 // those who have not logged in is asked once.
 const multiTrust = int64(10e9)
+
+// mayMulti says that a node has agreed to transactions of this user.
+func (p *profile) mayMulti(now int64) bool {
+	return now < p.multiUntil || p.multiUntil > 0 && !p.key.login
+}
 
 // forgetPermissions makes the loops ask again what users may do: somebody changes it.
 func (p *Proxy) forgetPermissions() {
@@ -200,9 +223,12 @@ func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	if t.n >= maxQueuedCommands || len(t.buf)+len(raw) > maxQueuedBytes {
 		return s.refuse(rule, errTextBigTransaction)
 	}
-	t.write = t.write || rule.Flags&router.FlagWrite != 0
+	t.write = t.write || mayWrite(rule)
 	t.once = t.once || !rule.Repeatable
-	t.script = t.script || rule.Policy == router.Script
+	if rule.Policy == router.Script {
+		t.script = true
+		t.uses = append(t.uses, s.l.codeOf(rule, s.parser.Args)...)
+	}
 	if s.parser.Canonical {
 		t.append(s.l, raw)
 	} else {
@@ -309,7 +335,7 @@ func (s *session) exec(rule *router.Rule) bool {
 		s.l.pool.put(t.buf)
 	}
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
-	r.write, r.once, r.script = t.write, t.once, t.script
+	r.write, r.once, r.script, r.uses = t.write, t.once, t.script, t.uses
 	r.pre = t.n + 1
 	r.class = metrics.ClassWrite
 	if len(t.own) > 0 || t.other {

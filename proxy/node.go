@@ -11,6 +11,7 @@ import (
 var (
 	errNodeGone    = errors.New("the node has left the cluster or failed")
 	errUnasked     = errors.New("a reply that nobody asked for")
+	errMissing     = errors.New("a reply too few")
 	errNodeFull    = errors.New("the node has too many clients")
 	errEarlyReply  = errors.New("a reply before the command was written")
 	errNodeLocked  = errors.New("the node refused the handshake")
@@ -129,8 +130,10 @@ type profile struct {
 	owner      *session          // the only client that uses it; nil: any
 	cut        func()            // of a client's own profile: hears that one of its connections has broken
 	multiUntil int64             // loop time until which the user may use transactions, as a node has said
+	echo       bool              // the user may ECHO: a node has said so, see suspect.go
+	askAgain   int64             // loop time from which a node may be asked about transactions again, see suspect.go
+	asked      bool              // a node has been asked about ECHO
 	permits    permissions       // of commands that the proxy answers
-	lonely     bool              // scripts of this user need connections of their own, see suspect.go
 }
 
 type profileKey struct {
@@ -157,7 +160,7 @@ func (l *loop) profileFor(k profileKey) *profile {
 func (p *profile) left() {
 	p.sessions--
 	if p.sessions == 0 {
-		p.multiUntil, p.permits = 0, permissions{}
+		p.forgetPermissions()
 	}
 }
 

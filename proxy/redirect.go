@@ -23,6 +23,10 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 		l.keepReply(r, piece)
 		piece = r.reply
 	}
+	if r.wrapped {
+		l.unwrap(c, r, piece)
+		return
+	}
 	if r.tx != nil && piece[0] != '-' {
 		piece = l.settled(r, piece)
 	}
@@ -191,7 +195,7 @@ func (l *loop) orphaned(r *request, written bool) {
 	l.dropReply(r)
 	if r.early != nil && r.pre > 0 && written {
 		// MULTI was refused, and so the node has begun to run the commands one by one.
-		r.sess.profile.multiUntil = 0
+		r.root().sess.profile.multiUntil = 0
 		l.fail(r, abortedBecause(r.early))
 		return
 	}

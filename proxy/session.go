@@ -44,6 +44,7 @@ type session struct {
 	stops      stops
 	advancing  bool // an order pass is under way
 	postponed  bool // an order pass is owed
+	ghost      bool // not a client: it waits for the rest of what a client has begun, see carryOn
 	ending     bool // answer what is in the queue, then close; no more input
 
 	profile   *profile
@@ -219,7 +220,7 @@ func (s *session) shift() {
 
 // deliver writes the replies whose turn has come.
 func (s *session) deliver() {
-	if s.advancing || s.closed {
+	if s.advancing || s.closed && !s.ghost {
 		return
 	}
 	for s.head != nil && s.head.state == stateDone {
@@ -436,6 +437,10 @@ func (s *session) lost(err error) {
 func (l *loop) abandon(r *request) {
 	if r.block != nil && r.fan == nil && r.state == stateSent {
 		l.forsake(r)
+		return
+	}
+	if r.carriesOn() {
+		l.carryOn(r)
 		return
 	}
 	if r.fan != nil {

@@ -7,7 +7,9 @@ import (
 )
 
 // forgetPermissions makes nodes say again what the user may do.
-func (p *profile) forgetPermissions() { p.multiUntil, p.permits = 0, permissions{} }
+func (p *profile) forgetPermissions() {
+	p.multiUntil, p.permits, p.asked, p.echo = 0, permissions{}, false, false
+}
 
 // inquire puts a question to a node as the client's user, and reports false when there is none to ask. answer comes
 // later, with nil when the connection is lost, and not at all when the client leaves meanwhile.

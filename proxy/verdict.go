@@ -21,14 +21,13 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case early != nil && redirects(early):
 		line = early // the node said so while the transaction was queued, and then dropped it
 	case early != nil && r.asking && r.tx == nil:
-		// The user may not say ASKING. He has to wait until the slot has one owner.
-		l.unsettle(r.slot)
-		r.to, r.asking = nil, false
-		l.tryLater(r, causeTryAgain)
+		l.awaitOneOwner(r)
 		return
 	case early != nil && resp.Classify(line) == resp.ExecAbort:
 		l.fail(r, abortedBecause(early))
 		return
+	case early != nil:
+		r.early, line = early, early // MULTI was refused, and so what came behind it
 	}
 	switch {
 	case r.watched && redirects(line):
@@ -47,6 +46,13 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	}
 }
 
+// awaitOneOwner lets r wait, whose user may not say ASKING, until the slot is at one node.
+func (l *loop) awaitOneOwner(r *request) {
+	l.unsettle(r.slot)
+	r.to, r.asking = nil, false
+	l.tryLater(r, causeTryAgain)
+}
+
 // redirects says that an error line is one of those that steered acts on.
 func redirects(line []byte) bool {
 	switch resp.Classify(line) {
@@ -60,9 +66,6 @@ func (l *loop) nullArray(r *request) []byte {
 	l.scratch = resp.AppendNullArray(l.scratch[:0], r.root().sess.profile.key.proto)
 	return l.scratch
 }
-
-// examine decides about an error that a script may have made up.
-func (l *loop) examine(_ *nodeConn, r *request, line []byte) { l.finish(r, line) }
 
 // askedFor says that a wait was ended by CLIENT UNBLOCK, not by the cluster.
 func askedFor(line []byte) bool { return bytes.Contains(line, []byte("CLIENT UNBLOCK")) }

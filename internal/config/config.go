@@ -95,8 +95,16 @@ type Upstream struct {
 	MaxRedirects   int
 	MaxLeases      int
 	DebugSleep     bool
+	CrossSlot      string // CrossSlotStrict or CrossSlotEmulate
+	EmulateBytes   int
 	NodeQueue      int // bytes
 }
+
+// Values of Upstream.CrossSlot.
+const (
+	CrossSlotStrict  = "strict"
+	CrossSlotEmulate = "emulate"
+)
 
 // Request bounds what one client may send.
 type Request struct {
