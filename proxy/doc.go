@@ -25,6 +25,8 @@
 //	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
 //	emulate.go     keys in several slots, in steps (cross_slot: emulate); emulate_read.go, emulate_store.go, emulate_move.go
 //	combine.go     what reading commands do with several sets, pure; lcs.go, hyperloglog.go for texts and counts
+//	scan.go        SCAN and KEYS walk over the slots; probe.go proves each step, older.go walks on servers before 7.4;
+//	               cursor.go cursors, of HSCAN too; glob.go MATCH; keyspace.go what else asks the whole keyspace
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
 //	script.go      scripts and functions; scripts.go what is known of them; scriptall.go SCRIPT and FUNCTION
