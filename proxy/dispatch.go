@@ -49,6 +49,10 @@ func (s *session) command(raw []byte) bool {
 		s.anywhere(rule, raw)
 	case router.Local:
 		return s.answer(rule)
+	case router.Scan:
+		return s.walkKeys(rule, raw)
+	case router.Iterate:
+		s.iterate(rule, raw)
 	case router.Refused:
 		s.refuse(rule, unsupported(rule))
 	default:

@@ -28,6 +28,8 @@
 //	value.go       a reply taken apart, for slowlog.go, latency.go, config.go   release.go: whose words we use
 //	emulate.go     keys in several slots, in steps (cross_slot: emulate); emulate_read.go, emulate_store.go, emulate_move.go
 //	combine.go     what reading commands do with several sets, pure; lcs.go, hyperloglog.go for texts and counts
+//	scan.go        SCAN and KEYS walk over the slots; probe.go proves each step, older.go walks on servers before 7.4;
+//	               cursor.go cursors, of HSCAN too; glob.go MATCH; keyspace.go what else asks the whole keyspace
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
 //	script.go      scripts and functions; scripts.go what is known of them; scriptall.go SCRIPT and FUNCTION

@@ -58,6 +58,8 @@ const (
 	errTextNoHLL         = "WRONGTYPE Key is not a valid HyperLogLog string value."
 	errTextBadHLL        = "INVALIDOBJ Corrupted HLL object detected"
 	errTextCopyDB        = "PROXYUNSUPPORTED COPY with DB needs both keys in one slot"
+	errTextSameObject    = "ERR source and destination objects are the same"
+	errTextManyKeys      = "PROXYLIMIT the keys take more of the buffers of the proxy than they may (a quarter of buffer_budget); use SCAN"
 )
 
 // How far a command in several slots had come when it could not go on, see partlyDone.

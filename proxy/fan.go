@@ -111,7 +111,7 @@ func (s *session) goParts(r *request) {
 func (s *session) sendParts(r *request) {
 	outer := s.advancing
 	s.advancing = true
-	for i := 0; i < len(r.fan.parts); i++ { // a part that fails at once may add others
+	for i := 0; r.fan != nil && i < len(r.fan.parts); i++ { // a part that fails at once may add others, or end them all
 		if p := r.fan.parts[i]; p.state == stateNew {
 			s.l.send(p)
 		}
@@ -157,6 +157,10 @@ func (l *loop) respread(r *request) bool {
 // spread sends a command to every primary, or lets it wait while one that owns slots has failed: its keys would be
 // missing from the answer, and nobody would know.
 func (l *loop) spread(r *request) {
+	if r.walk != nil {
+		l.step(r)
+		return
+	}
 	if l.ownerFailed || len(l.primaries) == 0 {
 		l.hint(router.Hint{Cause: router.Down})
 		l.tryLater(r, causeNoOwner)
@@ -173,6 +177,7 @@ func (l *loop) spread(r *request) {
 		p := l.newPart(r)
 		p.to, p.own = n, how.own
 		l.setBuf(p, r.buf)
+		l.spreadMore(r, n)
 	}
 	r.sess.sendParts(r)
 }

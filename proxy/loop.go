@@ -56,6 +56,7 @@ type loop struct {
 	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.
 	ownerFailed bool
 	slots       [router.Slots]slotView
+	moves       uint64   // changes of a slot's owner so far
 	troubled    []uint16 // slots with trouble, and some that had it
 	restless    int64    // loop time until which slots count as moving, see script.go
 	waiting     waitList

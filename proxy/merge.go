@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"math/rand/v2"
-
 	"slotproxy/resp"
 	"slotproxy/router"
 )
@@ -139,17 +137,4 @@ func mergeMGet(r *request, dst []byte) ([]byte, bool) {
 		p.cursor += n
 	}
 	return dst, true
-}
-
-// mergeRandom picks one of the replies that are not null.
-func mergeRandom(r *request, dst []byte) ([]byte, bool) {
-	parts := r.fan.parts
-	first := rand.IntN(len(parts))
-	for i := range parts {
-		reply := parts[(first+i)%len(parts)].reply
-		if reply[0] == '$' && reply[1] != '-' {
-			return append(dst, reply...), true
-		}
-	}
-	return append(dst, parts[0].reply...), true
 }

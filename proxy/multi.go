@@ -35,7 +35,9 @@ type ownReply struct {
 	at   int
 	rule *router.Rule
 	args [][]byte
-	db   int // with no rule: a SELECT that the node carries out
+	db   int    // with no rule: a SELECT that the node carries out
+	page bool   // with no rule: HSCAN or its like, whose cursor is marked
+	tag  uint16 // of these: whose cursor came, see cursor.go
 }
 
 const (
@@ -188,7 +190,7 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 		return s.refuse(rule, s.l.notInMulti(rule))
 	}
 	switch rule.Policy {
-	case router.Shard, router.Split, router.Script, router.Lease:
+	case router.Shard, router.Split, router.Script, router.Lease, router.Iterate:
 		d, keys := router.Decide(rule, args, s.l.keys)
 		s.l.keys = keys
 		if d.Cross || d.HasSlot && t.hasSlot && d.Slot != t.slot {
@@ -204,6 +206,11 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 		return s.refuse(rule, unsupported(rule))
 	default:
 		return s.refuse(rule, notInTransaction(rule))
+	}
+	if rule.Policy == router.Iterate {
+		if tag, ok := s.untag(2); ok {
+			t.own = append(t.own, ownReply{at: int(t.n), page: true, tag: tag})
+		}
 	}
 	return s.enlistBytes(rule, raw)
 }
@@ -380,7 +387,7 @@ func (l *loop) settled(r *request, reply []byte) []byte {
 			return reply
 		}
 		if len(own) > 0 && own[0].at == i {
-			out = s.place(out, own[0], reply[at:at+n])
+			out = s.place(out, own[0], r.conn.node, reply[at:at+n])
 			own = own[1:]
 		} else {
 			out = append(out, reply[at:at+n]...)
@@ -390,8 +397,11 @@ func (l *loop) settled(r *request, reply []byte) []byte {
 	return out
 }
 
-// place appends the reply to a command that the proxy answers, or follows.
-func (s *session) place(dst []byte, o ownReply, reply []byte) []byte {
+// place appends the reply to a command that the proxy answers, or follows. by is the node that ran the transaction.
+func (s *session) place(dst []byte, o ownReply, by *node, reply []byte) []byte {
+	if o.page {
+		return tagPage(dst, reply, o.tag, by.tag())
+	}
 	if o.rule == nil && reply[0] == '-' {
 		return resp.AppendError(dst, errTextDBIndex)
 	}

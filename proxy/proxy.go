@@ -51,7 +51,10 @@ type NodeDial struct {
 }
 
 // ServerFace is what clients are told about the server that the proxy looks like.
-type ServerFace struct{ Name, Version string }
+type ServerFace struct {
+	Name, Version string
+	Guess         bool // no server has been asked yet
+}
 
 // Limits bounds everything that a client or a node can make the proxy hold or wait for. Zero fields get defaults.
 type Limits struct {

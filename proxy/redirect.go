@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 
@@ -44,10 +45,17 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 	// What follows may give r another reply or send it again, so nothing of this one may stay in it.
 	l.errorLine = append(l.errorLine[:0], piece...)
 	l.dropReply(r)
-	if !l.steered(c, r, l.errorLine) {
-		l.finish(r, l.errorLine)
+	if l.steered(c, r, l.errorLine) {
+		return
 	}
+	line := l.errorLine
+	if bytes.HasSuffix(line, clusterModeText) {
+		line = l.onlyDatabase(r, line)
+	}
+	l.finish(r, line)
 }
+
+var clusterModeText = []byte(" is not allowed in cluster mode\r\n")
 
 // steered acts on an error that is meant for a cluster client. It reports false when the error is the client's own.
 // Every code here is given before execution, so the command may go again whatever it does.

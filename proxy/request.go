@@ -37,6 +37,8 @@ type request struct {
 	block   *blocking    // of a command that may wait in its node, see blocking.go
 	tx      *transaction // of an EXEC, the transaction that it carries out, see multi.go
 	uses    []*code      // scripts that the node must have before it, see scripts.go
+	walk    *walk        // of SCAN and KEYS, see scan.go
+	moves   uint64       // of FLUSHALL and FLUSHDB: loop.moves when it began
 
 	grant *nodeConn // a lease that has been put aside for it
 	next  *request  // behind this one in the client's queue
@@ -111,9 +113,9 @@ func (r *request) passes() bool {
 	return r.parent == nil && r.fan == nil && r.then == nil && !r.wrapped && (r.tx == nil || len(r.tx.own) == 0)
 }
 
-// everywhere says that r is a command for every primary that has not been spread over them.
+// everywhere says that r is a command for every primary that has not been spread over them, or a walk between two steps.
 func (r *request) everywhere() bool {
-	return r.fan == nil && r.parent == nil && r.rule.Policy == router.AllPrimaries
+	return r.fan == nil && r.parent == nil && (r.rule.Policy == router.AllPrimaries || r.walk != nil)
 }
 
 // maxIdleRequests bounds the free list: 64 clients with 64 pipelined commands each.
@@ -140,6 +142,9 @@ func (l *loop) release(r *request) {
 	}
 	if r.fan != nil {
 		l.freeFanout(r.fan)
+	}
+	if r.walk != nil {
+		l.dropWalk(r)
 	}
 	l.dropReply(r)
 	if r.grant != nil {

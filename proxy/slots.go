@@ -120,6 +120,7 @@ func (l *loop) setOwner(slot uint16, n *node) {
 		l.slotLeft(slot)
 	}
 	v.owner = n
+	l.moves++
 	if v.inFlight > 0 || v.trouble != nil {
 		l.unsettle(slot)
 	}

@@ -277,3 +277,18 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// Owns tells whether the node that was asked says that it owns the slot.
+func (v *View) Owns(slot uint16) bool {
+	at := v.owner[slot]
+	return at >= 0 && v.Nodes[at].ID == v.Myself
+}
+
+// Leaves tells whether the node that was asked says that it is moving the slot to another, key by key.
+func (v *View) Leaves(slot uint16) bool {
+	open, ok := v.open[slot]
+	return ok && open.Source == v.Myself
+}
+
+// Moving tells whether the node that was asked shows any slot as being moved, key by key, to it or away.
+func (v *View) Moving() bool { return len(v.open) > 0 }

@@ -33,6 +33,12 @@ func anyNode(name string) policy { return policy{name: name, policy: AnyNode, re
 // local entries are answered by the proxy.
 func local(name string) policy { return policy{name: name, policy: Local} }
 
+// scan entries walk over the keys of all nodes.
+func scan(name string) policy { return policy{name: name, policy: Scan} }
+
+// iterate entries walk over the elements of one key.
+func iterate(name string) policy { return policy{name: name, policy: Iterate} }
+
 // transaction entries belong to MULTI and WATCH.
 func transaction(name string) policy { return policy{name: name, policy: Transaction} }
 

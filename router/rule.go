@@ -11,7 +11,8 @@ const (
 	AllPrimaries        // send it to every primary and merge
 	AnyNode             // any node's reply is what one server would say
 	Local               // the proxy answers
-	Scan                // the proxy walks all slots behind one cursor
+	Scan                // the proxy walks over all slots
+	Iterate             // send it to the node of its slot, whose cursor is marked as that node's
 	Transaction         // MULTI, EXEC and their family
 	Lease               // needs a node connection of the client's own while it runs
 	Subscribe           // the node keeps sending after the reply
@@ -19,7 +20,7 @@ const (
 	Refused             // answered with an error and Why
 )
 
-var policyNames = [...]string{"", "Shard", "Split", "AllPrimaries", "AnyNode", "Local", "Scan", "Transaction", "Lease",
+var policyNames = [...]string{"", "Shard", "Split", "AllPrimaries", "AnyNode", "Local", "Scan", "Iterate", "Transaction", "Lease",
 	"Subscribe", "Script", "Refused"}
 
 // String returns the name used in docs and logs.

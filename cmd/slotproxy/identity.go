@@ -97,7 +97,7 @@ func (i *identity) authRequired() bool {
 func (i *identity) face() proxy.ServerFace {
 	now := i.now.Load()
 	if !now.asked {
-		return proxy.ServerFace{Name: "valkey", Version: "9.1.0"}
+		return proxy.ServerFace{Name: "valkey", Version: "9.1.0", Guess: true}
 	}
 	return proxy.ServerFace{Name: now.Name, Version: now.Version}
 }

@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"slotproxy/resp"
+	"slotproxy/router"
+)
+
+// Walking on servers that keep all keys of a node in one table, Redis before 7.4 and Valkey before 8.0: their SCAN goes
+// through all slots at once. Here CLUSTER GETKEYSINSLOT gives the keys of a slot, and the proxy does what the server's SCAN
+// would do with them: MATCH, TYPE, and leaving out what has expired. A slot too large for that is walked by the node's
+// SCAN, of whose pages the keys of this slot are taken. A user who may not use CLUSTER walks the whole node that way,
+// for all of its slots; then nothing is certain while slots move.
+
+const (
+	// countBatch is how many slots are counted in one step: the empty ones of a small keyspace are passed quickly.
+	countBatch = 512
+	// bigSlot is how many keys of a slot are taken in one piece. Replies stay below a megabyte or so, and a loop is not
+	// held up for more than some milliseconds.
+	bigSlot = 10000
+	// growth is how many keys a slot may gain between being counted and being read.
+	growth = 100
+)
+
+// share is one slot of a step that has keys.
+type share struct{ slot, count int }
+
+// askCounts asks for the sizes of the next slots. The first part of a SCAN is the command itself: the node judges its
+// arguments, and whether the user may use it.
+func (l *loop) askCounts(r *request) {
+	w := r.walk
+	if !w.keys {
+		l.scratch = resp.AppendArray(l.scratch[:0], 4+len(w.options))
+		l.scratch = resp.AppendBulkString(l.scratch, "SCAN")
+		l.scratch = resp.AppendBulkString(l.scratch, "0")
+		for _, o := range w.options {
+			l.scratch = resp.AppendBulk(l.scratch, o)
+		}
+		l.scratch = resp.AppendBulkString(l.scratch, "COUNT")
+		l.scratch = resp.AppendBulkString(l.scratch, "1")
+		l.askNode(r, w.from, l.scratch)
+	}
+	w.upTo = min(w.upTo, w.slot+countBatch)
+	for slot := w.slot; slot < w.upTo; slot++ {
+		l.scratch = resp.AppendCommandStrings(l.scratch[:0], "CLUSTER", "COUNTKEYSINSLOT", itoa(slot))
+		l.askNode(r, w.from, l.scratch)
+	}
+	r.fan.stage = (*loop).countsCame
+}
+
+// countsCame chooses how many slots make a page, and asks for their keys.
+func (l *loop) countsCame(r *request) bool {
+	w := r.walk
+	parts := r.fan.parts
+	if !w.keys {
+		if parts[0].reply[0] == '-' {
+			return l.stepFailed(r, parts[0])
+		}
+		parts = parts[1:]
+	}
+	total := 0
+	for i, p := range parts {
+		n, ok := integer(p.reply)
+		slot := w.slot + i
+		switch {
+		case !ok && resp.Classify(p.reply) == resp.NoPerm:
+			return l.askWide(r)
+		case !ok:
+			return l.stepFailed(r, p)
+		case n > bigSlot && i == 0:
+			l.dropParts(r, 0)
+			l.askPage(r, w.target)
+			r.sess.sendParts(r)
+			return true
+		case total > 0 && total+int(n) > w.count || n > bigSlot:
+			w.upTo = slot
+		case n > 0:
+			total += int(n)
+			w.shares = append(w.shares, share{slot: slot, count: int(n)})
+		}
+		if w.upTo == slot {
+			break
+		}
+	}
+	l.dropParts(r, 0)
+	w.looked += total
+	for _, s := range w.shares {
+		l.scratch = resp.AppendCommandStrings(l.scratch[:0], "CLUSTER", "GETKEYSINSLOT", itoa(s.slot), itoa(s.count+growth))
+		l.askNode(r, w.from, l.scratch)
+	}
+	l.probe(r, w.from, w.slot, w.upTo, w.target)
+	if len(r.fan.parts) == 0 {
+		return l.keysCame(r)
+	}
+	r.fan.stage = (*loop).keysCame
+	r.sess.sendParts(r)
+	return true
+}
+
+// askWide turns to walking the whole node.
+func (l *loop) askWide(r *request) bool {
+	w := r.walk
+	l.dropParts(r, 0)
+	w.wide, w.target = true, false
+	w.upTo = l.endOfPiece(w.slot, w.from, w.last)
+	l.askPage(r, false)
+	r.sess.sendParts(r)
+	return true
+}
+
+// keysCame takes the keys of some slots, and asks for the type of each that fits: one that has expired has none.
+func (l *loop) keysCame(r *request) bool {
+	w := r.walk
+	for i, p := range r.fan.parts {
+		if i < len(w.shares) && p.reply[0] == '-' || i >= len(w.shares) && !l.heed(r, p) {
+			return l.stepFailed(r, p)
+		}
+	}
+	for i, s := range w.shares {
+		keys := elements(r.fan.parts[i].reply)
+		if len(keys) >= s.count+growth {
+			w.upTo = s.slot // it has grown: to be counted again
+			break
+		}
+		for _, key := range keys {
+			if w.match == nil || globMatch(w.match, key) {
+				w.page = append(w.page, bytes.Clone(key))
+			}
+		}
+	}
+	w.next = place{slot: w.upTo}
+	l.trustTable(w)
+	l.dropParts(r, 0)
+	for _, key := range w.page {
+		l.scratch = resp.AppendCommand(l.scratch[:0], typeName, key)
+		l.askNode(r, w.from, l.scratch).asking = w.target
+	}
+	if len(w.page) == 0 {
+		return l.stepDone(r)
+	}
+	r.fan.stage = (*loop).typesCame
+	r.sess.sendParts(r)
+	return true
+}
+
+var typeName = []byte("TYPE")
+
+// typesCame accepts the keys that exist and are of the type that is wanted.
+func (l *loop) typesCame(r *request) bool {
+	w := r.walk
+	for i, p := range r.fan.parts {
+		line := p.reply
+		if line[0] == '-' && resp.Classify(line) == resp.NoPerm {
+			if w.kind != nil { // only the node may tell this user, in its SCAN
+				w.page = nil
+				return l.askWide(r)
+			}
+			continue
+		}
+		if line[0] == '-' {
+			if !l.heed(r, p) {
+				return l.stepFailed(r, p)
+			}
+			w.page[i] = nil
+			continue
+		}
+		kind := line[1 : len(line)-2]
+		if string(kind) == "none" || w.kind != nil && !bytes.EqualFold(kind, w.kind) {
+			w.page[i] = nil
+		}
+	}
+	for _, key := range w.page {
+		if key != nil {
+			w.accept(l, key)
+		}
+	}
+	return l.stepDone(r)
+}
+
+// slotOrdered says that a node keeps its keys by slot, and its cursors have the slot in the low bits: Valkey since 8.0,
+// Redis since 7.4.
+func (l *loop) slotOrdered(n *node) bool {
+	if n.older {
+		return false
+	}
+	face := l.p.cfg.Info()
+	major, rest, _ := bytes.Cut([]byte(face.Version), []byte("."))
+	minor, _, _ := bytes.Cut(rest, []byte("."))
+	a, _ := strconv.Atoi(string(major))
+	b, _ := strconv.Atoi(string(minor))
+	return a >= 8 || face.Name == "redis" && a == 7 && b >= 4
+}
+
+// disproved says that a page, with the node's cursor behind it, cannot come from a node that keeps its keys by slot: in a
+// cluster that is being upgraded not all nodes are what the version that the proxy knows makes of them.
+func (w *walk) disproved(cursor uint64) bool {
+	for _, key := range w.page {
+		slot := int(router.Slot(key))
+		if slot < w.slot || cursor != 0 && slot > int(cursor%router.Slots) {
+			return true
+		}
+	}
+	return false
+}
+
+// patternSlot is the only slot that keys of this pattern can lie in, -1 if there is no such slot.
+func patternSlot(pattern []byte) int {
+	if pattern == nil {
+		return -1
+	}
+	open := -1
+	for i, c := range pattern {
+		switch {
+		case c == '*' || c == '?' || c == '[' || c == '\\':
+			return -1
+		case c == '{' && open < 0:
+			open = i
+		case c == '}' && open >= 0 && i > open+1:
+			return int(router.Slot(pattern[:i+1]))
+		case c == '}' && open >= 0:
+			return -1 // an empty tag: rare enough to look everywhere
+		}
+	}
+	return int(router.Slot(pattern))
+}
