@@ -18,8 +18,8 @@ func face(v testcluster.Version) func() ServerFace {
 	return func() ServerFace { return ServerFace{Name: name, Version: version + ".0"} }
 }
 
-// ask sends one command and takes its reply apart.
-func (c *client) ask(line string) value {
+// value sends one command and takes its reply apart.
+func (c *client) value(line string) value {
 	c.t.Helper()
 	c.send(line)
 	reply, err := readReply(c.r)
@@ -60,11 +60,11 @@ func TestSLOWLOGAndCOMMANDLOGAreThoseOfAllPrimaries(t *testing.T) {
 			}
 			for i := len(logs) - 1; i >= 0; i-- {
 				line := strings.Split(logs[i], "|")
-				if got := c.ask(line[0]); got.int() < int64(n) {
+				if got := c.value(line[0]); got.int() < int64(n) {
 					t.Errorf("%s is %d after %d commands", line[0], got.int(), n)
 				}
 				all := c.ask(line[2])
-				if ten, three := c.ask(line[1]), c.ask(line[3]); len(ten.elems) != 10 || len(three.elems) != 3 || len(all.elems) < n {
+				if ten, three := c.value(line[1]), c.value(line[3]); len(ten.elems) != 10 || len(three.elems) != 3 || len(all.elems) < n {
 					t.Errorf("%d, %d and %d entries, want 10, 3 and %d", len(ten.elems), len(three.elems), len(all.elems), n)
 				}
 				ids := map[int64]bool{}
@@ -95,7 +95,7 @@ func TestSLOWLOGHasWhatWaitedInTheProxy(t *testing.T) {
 	}
 	s.send("CLIENT SETNAME waiter", "SET {t}a "+strings.Repeat("v", 200), "SLOWLOG LEN")
 	s.want("+OK", "+OK", ":4")
-	all := s.ask("SLOWLOG GET -1")
+	all := s.value("SLOWLOG GET -1")
 	if len(all.elems) != 4 {
 		t.Fatalf("%d entries, want 4: %s", len(all.elems), all.append(nil))
 	}
@@ -124,7 +124,7 @@ func TestACLLOGIsThatOfAllPrimaries(t *testing.T) {
 		limited.send(fmt.Sprintf("GET key%d", i))
 		limited.want("-NOPERM")
 	}
-	all, two := c.ask("ACL LOG 1000"), c.ask("ACL LOG 2")
+	all, two := c.value("ACL LOG 1000"), c.value("ACL LOG 2")
 	if len(all.elems) < 30 || len(two.elems) != 2 {
 		t.Errorf("%d and %d entries, want 30 and 2", len(all.elems), len(two.elems))
 	}
@@ -152,7 +152,7 @@ func TestLatenciesAndMemoryAreThoseOfAllPrimaries(t *testing.T) {
 			c.send("CONFIG RESETSTAT", "CONFIG SET latency-monitor-threshold 1")
 			c.want("+OK", "+OK")
 			n := c.spread()
-			h := c.ask("LATENCY HISTOGRAM set get")
+			h := c.value("LATENCY HISTOGRAM set get")
 			set := h.get("set")
 			if set == nil || h.get("get") != nil || set.get("calls").int() != int64(n) {
 				t.Fatalf("the histogram of %d SETs is %s", n, h.append(nil))
@@ -171,13 +171,13 @@ func TestLatenciesAndMemoryAreThoseOfAllPrimaries(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			latest, history := c.ask("LATENCY LATEST"), c.ask("LATENCY HISTORY command")
+			latest, history := c.value("LATENCY LATEST"), c.value("LATENCY HISTORY command")
 			if len(latest.elems) != 1 || latest.elems[0].elems[3].int() < 40 || len(history.elems) < 3 {
 				t.Errorf("latest %s, history %s", latest.append(nil), history.append(nil))
 			}
 			c.send("LATENCY GRAPH command", "LATENCY GRAPH nothing", "LATENCY RESET", "LATENCY LATEST")
 			c.want(map[string]string{"HELLO 2": "$", "HELLO 3": "="}[proto], "-ERR No samples", ":1", "*0")
-			stats := c.ask("MEMORY STATS")
+			stats := c.value("MEMORY STATS")
 			if keys := stats.get("keys.count"); keys.int() != int64(n) || stats.get("keys.bytes-per-key").int() == 0 || stats.get("db.0") == nil {
 				t.Errorf("MEMORY STATS is %s", stats.append(nil))
 			}
@@ -197,7 +197,7 @@ func TestCONFIGGETShowsTheDatabasesThatClientsCanSelect(t *testing.T) {
 		cl := testcluster.ForTest(t, o)
 		_, addr := serve(t, Config{}, cl.Addrs()...)
 		c := connect(t, addr)
-		all := c.ask("CONFIG GET *")
+		all := c.value("CONFIG GET *")
 		if got := string(all.get("databases").text); got != want || string(all.get("cluster-enabled").text) != "no" || len(all.elems) < 300 {
 			t.Errorf("databases is %s of %d settings, want %s", got, len(all.elems)/2, want)
 		}
