@@ -63,7 +63,7 @@ func TestSLOWLOGAndCOMMANDLOGAreThoseOfAllPrimaries(t *testing.T) {
 				if got := c.value(line[0]); got.int() < int64(n) {
 					t.Errorf("%s is %d after %d commands", line[0], got.int(), n)
 				}
-				all := c.ask(line[2])
+				all := c.value(line[2])
 				if ten, three := c.value(line[1]), c.value(line[3]); len(ten.elems) != 10 || len(three.elems) != 3 || len(all.elems) < n {
 					t.Errorf("%d, %d and %d entries, want 10, 3 and %d", len(ten.elems), len(three.elems), len(all.elems), n)
 				}
@@ -148,7 +148,7 @@ func TestLatenciesAndMemoryAreThoseOfAllPrimaries(t *testing.T) {
 	for _, proto := range []string{"HELLO 2", "HELLO 3"} {
 		t.Run(proto, func(t *testing.T) {
 			c := connect(t, addr)
-			c.ask(proto)
+			c.value(proto)
 			c.send("CONFIG RESETSTAT", "CONFIG SET latency-monitor-threshold 1")
 			c.want("+OK", "+OK")
 			n := c.spread()
