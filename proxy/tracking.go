@@ -47,9 +47,17 @@ func clientTracking(s *session, args [][]byte) {
 		s.ownError(errTextTooManyTracking)
 	case t.redirect > s.l.p.lastClient.Load():
 		s.ownError(errTextNoRedirect)
+	case s.tracking.covers(t):
+		s.sayOK()
 	default:
 		s.beginTracking(t)
 	}
+}
+
+// covers says that a further CLIENT TRACKING changes nothing.
+func (t *tracking) covers(further *tracking) bool {
+	return t != nil && !t.bcast && !further.bcast && len(further.prefixes) == 0 && t.redirect == further.redirect &&
+		t.optin == further.optin && t.optout == further.optout && t.noloop == further.noloop
 }
 
 // parseTracking reads the options; nil without a text means OFF. What does not fit together a node will say.
