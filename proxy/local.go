@@ -88,6 +88,10 @@ func localOK(s *session, _ [][]byte) { s.sayOK() }
 var pong = []byte("+PONG\r\n")
 
 func localPing(s *session, args [][]byte) {
+	if s.listening() && len(args) <= 2 {
+		s.say(listenedPing(args))
+		return
+	}
 	switch len(args) {
 	case 1:
 		s.say(pong)
@@ -96,6 +100,15 @@ func localPing(s *session, args [][]byte) {
 	default:
 		s.ownError(wrongArity(s.rule))
 	}
+}
+
+// listenedPing is PONG in the form of a message, for a client that takes every reply for one.
+func listenedPing(args [][]byte) []byte {
+	b := resp.AppendBulkString(resp.AppendArray(nil, 2), "pong")
+	if len(args) == 2 {
+		return resp.AppendBulk(b, args[1])
+	}
+	return resp.AppendBulk(b, nil)
 }
 
 func localEcho(s *session, args [][]byte) {
@@ -125,6 +138,7 @@ func localReset(s *session, _ [][]byte) {
 	s.dropTransaction()
 	s.unwatch()
 	s.endTracking()
+	s.unsubscribeAll()
 	s.use(s.l.plain)
 	s.authed = !s.l.p.cfg.AuthRequired()
 	s.name, s.libName, s.libVer = "", "", ""

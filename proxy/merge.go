@@ -22,6 +22,7 @@ var mergers = map[router.Merge]mergeFn{
 	router.MergeRandom: mergeRandom,
 	router.MergeInfo:   mergeInfo,
 	router.MergeLeasts: mergeLeasts,
+	router.MergePubsub: mergePubsub,
 	router.MergeNone:   mergeFirst,
 }
 

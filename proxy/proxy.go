@@ -92,6 +92,9 @@ type Proxy struct {
 	alive    []atomic.Int64 // loop time of each loop's last iteration
 	commands atomic.Pointer[commandSet]
 
+	audience audience               // of what clients are subscribed to
+	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
+
 	clients    atomic.Int64  // open sessions, for MaxClients
 	lastClient atomic.Uint64 // the newest session's id
 

@@ -38,6 +38,10 @@ func transaction(name string) policy { return policy{name: name, policy: Transac
 // lease entries run on a node connection of their client's own.
 func lease(name string, merge Merge) policy { return policy{name: name, policy: Lease, merge: merge} }
 
+// subscribe entries change what a client listens to; publish entries talk to those who do.
+func subscribe(name string) policy { return policy{name: name, policy: Subscribe} }
+func publish(name string) policy   { return policy{name: name, policy: Publish} }
+
 // refused entries are answered with a reason.
 func refused(name, why string) policy { return policy{name: name, policy: Refused, why: why} }
 

@@ -14,13 +14,14 @@ const (
 	Scan                // the proxy walks all slots behind one cursor
 	Transaction         // MULTI, EXEC and their family
 	Lease               // needs a node connection of the client's own while it runs
+	Publish             // a message for subscribers: to the node that the proxy's own listen at, or to that of its slot
 	Subscribe           // the node keeps sending after the reply
 	Script              // runs code on the node of its keys; the proxy knows the code
 	Refused             // answered with an error and Why
 )
 
 var policyNames = [...]string{"", "Shard", "Split", "AllPrimaries", "AnyNode", "Local", "Scan", "Transaction", "Lease",
-	"Subscribe", "Script", "Refused"}
+	"Publish", "Subscribe", "Script", "Refused"}
 
 // String returns the name used in docs and logs.
 func (p Policy) String() string {
@@ -46,11 +47,12 @@ const (
 	MergeMGet                // arrays of the parts, put back into the order of the keys
 	MergeRandom              // one of the replies that are not null, chosen at random; null when all are
 	MergeInfo                // INFO texts, made into that of one server
+	MergePubsub              // of the nodes' subscribers and the proxy's
 	MergeLeasts              // arrays of integers, the smallest at each place
 )
 
 var mergeNames = [...]string{"", "sum", "smallest", "largest", "OK when all are", "first", "arrays joined",
-	"values in key order", "one at random", "one INFO", "smallest at each place"}
+	"values in key order", "one at random", "one INFO", "subscribers of all", "smallest at each place"}
 
 // String returns the words used in docs.
 func (m Merge) String() string {
