@@ -3,6 +3,9 @@ package proxy
 // globMatch says whether a name matches a pattern as servers understand it: * ? [a-z] [^x] \x. It takes at most the
 // product of the lengths, whatever the pattern.
 func globMatch(pattern, name []byte) bool {
+	if len(name) == 0 {
+		return len(pattern) == 0 // the servers do not try, so not even * matches
+	}
 	p, n := 0, 0
 	star, from := -1, 0 // behind the last *: the place in the pattern, and in the name from which it was tried
 	for n < len(name) {
