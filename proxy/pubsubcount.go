@@ -15,6 +15,8 @@ import (
 type audience struct {
 	topics atomic.Int64 // that somebody listens to: none, and nobody needs the lock
 	shards atomic.Int64 // of these, the sharded ones
+	adrift atomic.Int64 // channels and patterns with clients that no node is subscribed to for now
+	since  atomic.Int64 // loop time at which adrift last rose from 0
 
 	mu    sync.Mutex
 	of    [numTopicKinds]map[string]*listeners // guarded by mu
@@ -68,6 +70,7 @@ func (a *audience) joined(t *topic) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.get(t).clients++
+	a.drift(t)
 	if t.kind == shardTopic && t.clients == 1 {
 		a.occupy(t, 1)
 	}
@@ -80,9 +83,25 @@ func (a *audience) parted(t *topic) {
 	have := a.get(t)
 	have.clients--
 	a.tidy(t, have)
+	a.drift(t)
 	if t.kind == shardTopic && t.clients == 0 {
 		a.occupy(t, -1)
 	}
+}
+
+// drift keeps the number of channels that are heard nowhere.
+func (a *audience) drift(t *topic) {
+	nowhere := t.kind != shardTopic && t.clients > 0 && len(t.at) == 0
+	switch {
+	case nowhere == t.nowhere:
+	case nowhere:
+		if a.adrift.Add(1) == 1 {
+			a.since.Store(t.h.l.now)
+		}
+	default:
+		a.adrift.Add(-1)
+	}
+	t.nowhere = nowhere
 }
 
 // occupy adds a sharded topic with clients to those of its slot, or takes it out.
@@ -113,6 +132,7 @@ func (a *audience) placed(t *topic, addr string, n int) {
 		delete(have.at, addr)
 	}
 	a.tidy(t, have)
+	a.drift(t)
 	if v := a.slots[t.slot]; v != nil && t.kind == shardTopic && t.clients > 0 {
 		v.at[addr] += n
 	}

@@ -38,7 +38,8 @@ type topic struct {
 	at         []*feed         // where nodes have confirmed it
 	asked      int             // commands of the hub's own under way that subscribe to it
 	parting    int             // commands under way that end it
-	adrift     bool
+	adrift     bool // in the list of these
+	nowhere    bool // counts as one that nobody hears, see audience
 	delivering bool
 	elsewhere  int64 // loop time since when its slot has had another owner, 0: it has not
 }

@@ -7,6 +7,10 @@ package proxy
 // moveAfter is how long the old node of a slot may take to end a subscription: longer than the nodes need to agree.
 const moveAfter = int64(500e6)
 
+// publishersWait is how long PUBLISH waits for subscribers that have lost their node. It is counted from the loss, so that
+// publishers do not suffer from subscribers that find no other.
+const publishersWait = int64(1e9)
+
 // pokeEvery bounds how often subscribers are told that a publisher waits for them.
 const pokeEvery = int64(20e6)
 
@@ -73,7 +77,10 @@ func (h *hub) checkShards() {
 // tooEarly says that a message has to wait: subscribers of this proxy are not yet where it goes, and would miss it.
 func (l *loop) tooEarly(r *request, n *node) bool {
 	a := &l.p.audience
-	if !r.hasSlot || a.shards.Load() == 0 || l.now-r.start > l.limits.RedirectBudget.Nanoseconds()/2 {
+	if !r.hasSlot {
+		return a.adrift.Load() > 0 && l.now-a.since.Load() < publishersWait
+	}
+	if a.shards.Load() == 0 || l.now-r.start > l.limits.RedirectBudget.Nanoseconds()/2 {
 		return false
 	}
 	wait, poke := a.awaited(r.slot, n.addr, l.now)
