@@ -243,6 +243,37 @@ func TestWhoMayNotListenIsTold(t *testing.T) {
 	wantNobodyListens(t, cl, p)
 }
 
+func TestWhoLeavesAChannelDoesNotTakeItFromOthers(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	a, b, d := connect(t, addr), connect(t, addr), connect(t, addr)
+	for _, c := range []*client{a, b} {
+		c.send("SUBSCRIBE x y", "SSUBSCRIBE s")
+		c.want("*3", "*3", "*3")
+	}
+	for i := range 50 { // leaving and coming back at the same time
+		a.send("UNSUBSCRIBE x y", "SUNSUBSCRIBE", "SUBSCRIBE x y", "SSUBSCRIBE s")
+		b.send("PING", "UNSUBSCRIBE y", "SUBSCRIBE y")
+		a.want("*3", "*3", "*3", "*3", "*3", "*3")
+		b.want("*2", "*3", "*3")
+		n := fmt.Sprint(i)
+		d.send("PUBLISH x "+n, "SPUBLISH s "+n, "PUBLISH y "+n)
+		d.want(":2", ":2", ":2")
+		for _, c := range []*client{a, b} {
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			for range 3 {
+				if got, err := readReply(c.r); err != nil || !strings.HasSuffix(got, "\r\n"+n+"\r\n") {
+					t.Fatalf("round %d: got %q %v", i, got, err)
+				}
+			}
+		}
+	}
+	a.send("RESET")
+	a.want("+RESET")
+	b.Close()
+	wantNobodyListens(t, cl, p)
+}
+
 func TestASlowSubscriberIsCutAndTheOthersKeepTheirPace(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
 	limits := DefaultLimits()

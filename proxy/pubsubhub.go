@@ -21,7 +21,6 @@ type hub struct {
 	retryAt int64     // loop time before which nothing is tried again
 	fails   uint8     // tries since something worked
 	dueAt   int64     // loop time at which settle has work, 0: none
-	idle    int64     // loop time since when there has been no topic
 }
 
 // topic is one thing that clients of a hub listen to.
@@ -38,8 +37,8 @@ type topic struct {
 	at         []*feed         // where nodes have confirmed it
 	asked      int             // commands of the hub's own under way that subscribe to it
 	parting    int             // commands under way that end it
-	adrift     bool // in the list of these
-	nowhere    bool // counts as one that nobody hears, see audience
+	adrift     bool            // in the list of these
+	nowhere    bool            // counts as one that nobody hears, see audience
 	delivering bool
 	elsewhere  int64 // loop time since when its slot has had another owner, 0: it has not
 }

@@ -52,7 +52,6 @@ func (p policy) later(why string) policy    { p.why = why; return p }
 func (p policy) answers(text string) policy { p.answer = text; return p }
 func (p policy) but(differs string) policy  { p.differs = differs; return p }
 func (p policy) repeats() policy            { p.repeat = true; return p }
-func (p policy) once() policy               { p.repeat = false; return p }
 func (p policy) blockOption() policy        { p.blocks = true; return p }
 
 // rule returns the rule of the entry without what a server says about the command.
