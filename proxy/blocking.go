@@ -20,6 +20,7 @@ type blocking struct {
 	until int64         // loop time at which the client wants an answer; forever: at none
 	at    int           // which argument is the timeout
 	unit  time.Duration // of that argument
+	ended []byte        // the error with which a node ended the wait
 }
 
 // timeouts says where commands have their timeout: at > 0 from the front, < 0 from the back.

@@ -43,11 +43,13 @@ func (s *session) command(raw []byte) bool {
 		if rule.BlockOption && rule.Blocks(args) {
 			return s.blockOn(rule, raw)
 		}
-		s.shard(rule, raw)
+		return s.shard(rule, raw)
 	case router.Split:
 		s.split(rule, raw)
 	case router.AllPrimaries:
 		return s.everywhere(rule, raw)
+	case router.Script:
+		s.script(rule, raw)
 	case router.AnyNode:
 		s.anywhere(rule, raw)
 	case router.Publish:
@@ -158,21 +160,24 @@ func (s *session) sendInOrder(r *request) {
 	s.advance()
 }
 
-// shard sends a command to the node of its keys.
-func (s *session) shard(rule *router.Rule, raw []byte) {
+// shard sends a command to the node of its keys. It reports false when it has to be offered again.
+func (s *session) shard(rule *router.Rule, raw []byte) bool {
 	d, keys := router.Decide(rule, s.parser.Args, s.l.keys)
 	s.l.keys = keys
+	if d.Cross && s.emulates(rule) {
+		return s.emulate(rule)
+	}
 	if d.Cross {
-		s.refuse(rule, errTextCrossSlot)
-		return
+		return s.refuse(rule, errTextCrossSlot)
 	}
 	if !d.HasSlot {
 		s.anywhere(rule, raw) // no keys where keys belong: the server has the right words for it
-		return
+		return true
 	}
 	r := s.request(rule, raw)
 	r.slot, r.hasSlot, r.multi = d.Slot, true, d.Multi
 	s.sendInOrder(r)
+	return true
 }
 
 // anywhere sends a command without keys to one node.

@@ -23,12 +23,15 @@
 //	verdict.go     errors that are not what they seem; suspect.go scripts that upset the count of replies
 //	retry.go       requests that go again later
 //	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
+//	emulate.go     keys in several slots, in steps (cross_slot: emulate); emulate_read.go, emulate_store.go, emulate_move.go
+//	combine.go     what reading commands do with several sets, pure; lcs.go, hyperloglog.go for texts and counts
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
 //	pubsub.go      SUBSCRIBE, PUBLISH and what a client is subscribed to; glob.go what a pattern matches
 //	pubsubhub.go   what a loop's clients of one user listen to, and where; pubsubchange.go their commands on the way;
 //	               pubsubfeed.go one node connection with messages; pubsubshard.go channels that follow their slot;
 //	               pubsubcount.go how many listen, over all loops
+//	script.go      scripts and functions; scripts.go what is known of them; scriptall.go SCRIPT and FUNCTION
 //	ask.go         commands of the proxy's own
 //	request.go     the one state machine that all of this moves
 //

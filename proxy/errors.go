@@ -40,6 +40,28 @@ const (
 	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
 	errTextManyChannels    = "PROXYLIMIT the client is subscribed to too many channels"
 	errTextBigTransaction  = "PROXYLIMIT the transaction has too many commands or bytes"
+
+	errTextEmulateBytes  = "PROXYLIMIT the keys of the command lie in several slots and hold more than the proxy may fetch (emulate_max_bytes)"
+	errTextNegativeLimit = "ERR LIMIT can't be negative"
+	errTextWeight        = "ERR weight value is not a float"
+	errTextLCSType       = "ERR The specified keys must contain string values"
+	errTextLCSBoth       = "ERR If you want both the length and indexes, please just use IDX."
+	errTextNoHLL         = "WRONGTYPE Key is not a valid HyperLogLog string value."
+	errTextBadHLL        = "INVALIDOBJ Corrupted HLL object detected"
+	errTextCopyDB        = "PROXYUNSUPPORTED COPY with DB needs both keys in one slot"
+)
+
+// How far a command in several slots had come when it could not go on, see partlyDone.
+const (
+	partlyCopied     = "left the old key as it was; whether the new one has its value is not known"
+	partlyNotDeleted = "wrote the new key; the old one could not be deleted, or nobody knows whether it was"
+	partlyNotUpdated = "wrote the new key and deleted the old one; what changed in between may be lost"
+	partlyNotMoved   = "left the member where it was; whether it was also added to the other set is not known"
+	partlyInBoth     = "added the member; whether it was removed from the first set is not known"
+	partlyNotUndone  = "found the member gone from the first set; it may be in the second"
+	partlyPopped     = "popped an element; whether it was pushed is not known"
+	partlyNotPutBack = "popped an element, could not push it and not put it back"
+	partlySet        = "could not set all keys; some of them may be set"
 )
 
 var (
@@ -192,6 +214,15 @@ func abortedBecause(line []byte) string {
 	return "EXECABORT Transaction discarded because of: " + strings.TrimRight(string(line[1:]), "\r\n")
 }
 
+// doneOnSome words the failure of a command that some of the primaries have carried out.
+func doneOnSome(refused []byte, done, all int) string {
+	return strings.TrimRight(string(refused[1:]), "\r\n") + " (so says a node; " + itoa(done) + " of " + itoa(all) + " primaries have done it)"
+}
+
+func noPermission(user string, rule *router.Rule) string {
+	return "NOPERM User " + user + " has no permissions to run the '" + rule.Name + "' command"
+}
+
 func notInTransaction(rule *router.Rule) string {
 	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) +
 		" cannot be part of a transaction: it concerns more than the node of its keys"
@@ -209,6 +240,11 @@ func onlySubscribe(rule *router.Rule) string {
 
 func notSubscribed(rule *router.Rule) string {
 	return "NOSUB '" + rule.Name + "' command executed not in subscribed mode"
+}
+
+// partlyDone words the end of a command in several slots that was carried out in part.
+func partlyDone(rule *router.Rule, done string, line []byte) string {
+	return "PROXYUNKNOWN " + strings.ToUpper(rule.Name) + " " + done + ": " + strings.TrimRight(string(line[1:]), "\r\n")
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

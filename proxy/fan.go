@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"slotproxy/internal/metrics"
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -126,6 +128,9 @@ func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
 		s.stop(stopBarrier)
 		return false
 	}
+	if strings.HasPrefix(rule.Name, "acl|") {
+		s.l.p.forgetPermissions()
+	}
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
 	s.stop(stopBarrier)
@@ -160,9 +165,13 @@ func (l *loop) spread(r *request) {
 	r.enter(stateSent)
 	r.fan = l.newFanout()
 	r.fan.merge = mergers[r.rule.Merge]
+	how, special := spreadings[r.rule.Name]
+	if special {
+		r.fan.merge, r.fan.raw = how.merge, how.raw
+	}
 	for _, n := range l.primaries {
 		p := l.newPart(r)
-		p.to = n
+		p.to, p.own = n, how.own
 		l.setBuf(p, r.buf)
 	}
 	r.sess.sendParts(r)
@@ -188,6 +197,9 @@ func (l *loop) finishPart(p *request, reply []byte) {
 		}
 	}
 	if p.reply == nil {
+		if l.overfull(p, len(reply)) {
+			reply = []byte("-" + errTextEmulateBytes + "\r\n")
+		}
 		l.keepReply(p, reply)
 	}
 	p.enter(stateDone)
@@ -216,7 +228,7 @@ func (l *loop) finishPart(p *request, reply []byte) {
 // smaller sum.
 func mergeReplies(r *request, dst []byte) []byte {
 	for _, p := range r.fan.parts {
-		if p.reply[0] == '-' && !r.fan.raw {
+		if !r.fan.raw && p.reply[0] == '-' {
 			return append(dst, p.reply...)
 		}
 	}

@@ -65,6 +65,9 @@ func (s *session) answer(rule *router.Rule) bool {
 		s.stop(stopBarrier)
 		return false
 	}
+	if ok, known := s.permitted(rule); !ok {
+		return known
+	}
 	switch {
 	case cmd.run != nil:
 		s.l.stats.Commands[rule.ID].OK++
@@ -148,8 +151,8 @@ func localReset(s *session, _ [][]byte) {
 // use changes the profile of the client's later commands.
 func (s *session) use(p *profile) {
 	old := s.profile
-	old.sessions--
 	p.sessions++
+	old.left()
 	s.profile = p
 	if old.key.client == s.id && old != p { // nobody else has it, and it still tells of changes
 		old.pushTo, old.cut = nil, nil
@@ -199,7 +202,7 @@ func (s *session) tryProfile(k profileKey, command []byte, lg login) {
 func (s *session) loggedIn(reply []byte, undecided bool) []byte {
 	lg := s.login
 	s.login = nil
-	lg.profile.sessions--
+	defer lg.profile.left()
 	if undecided {
 		return reply
 	}

@@ -52,12 +52,14 @@ type loop struct {
 	plain    *profile          // no AUTH, database 0, RESP2: what a new client has
 
 	cmds      *commandSet
+	bodies    bodies
 	table     *router.Table
 	primaries []*node // that have not failed
 	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.
 	ownerFailed bool
 	slots       [router.Slots]slotView
 	troubled    []uint16 // slots with trouble, and some that had it
+	restless    int64    // loop time until which slots count as moving, see script.go
 	waiting     waitList
 	quiet       int // order passes are postponed while above 0
 	postponed   []*session

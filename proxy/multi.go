@@ -24,8 +24,9 @@ type transaction struct {
 	key     []byte
 	multi   bool // there is another key than that
 	script  bool
-	other   bool // has chosen another database
-	db      int  // the database that the client is in behind it
+	uses    []*code // scripts that its commands name
+	other   bool    // has chosen another database
+	db      int     // the database that the client is in behind it
 	own     []ownReply
 }
 
@@ -49,7 +50,7 @@ var (
 	execCommand   = []byte("*1\r\n$4\r\nEXEC\r\n")
 	pingCommand   = []byte("*1\r\n$4\r\nPING\r\n")
 	queuedReply   = []byte("+QUEUED\r\n")
-	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$7\r\nDISCARD\r\n")
+	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n")
 	unwatchBytes  = []byte("*1\r\n$7\r\nUNWATCH\r\n")
 	execAbortLine = []byte("-EXECABORT Transaction discarded because of previous errors.\r\n")
 )
@@ -81,7 +82,7 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.l.stats.Commands[rule.ID].ProxyError++
 		s.ownError(errTextNestedMulti)
 		return true
-	case s.profile.multi:
+	case s.trusted():
 		s.beginTransaction()
 		s.answered(rule, okReply)
 		return true
@@ -89,7 +90,10 @@ func (s *session) multi(rule *router.Rule) bool {
 		s.stop(stopBarrier)
 		return false
 	}
+	caching := s.caching
+	s.caching = "" // it is meant for the transaction
 	r := s.request(rule, nil)
+	s.caching = caching
 	r.class = metrics.ClassKeyspace
 	r.fan = s.l.newFanout()
 	r.fan.raw, r.fan.merge = true, mergeProbe
@@ -101,17 +105,52 @@ func (s *session) multi(rule *router.Rule) bool {
 	return true
 }
 
-// mergeProbe begins the transaction when a node has agreed to MULTI and DISCARD.
+// mergeProbe begins the transaction when a node has agreed to MULTI. A refused EXEC ends a transaction, too.
 func mergeProbe(r *request, dst []byte) ([]byte, bool) {
 	p, s := r.fan.parts[0], r.sess
-	if p.early != nil {
-		return append(dst, p.early...), true
+	if refusal := s.probed(p); refusal != nil {
+		return append(dst, refusal...), true
 	}
-	if p.reply[0] != '-' {
-		s.profile.multi = true
-		s.beginTransaction()
+	s.beginTransaction()
+	return append(dst, okReply...), true
+}
+
+// probed takes the answer to multiProbe. It returns the error of a user who may not use transactions, or the proxy's own
+// when no node could be asked.
+func (s *session) probed(p *request) (refusal []byte) {
+	switch {
+	case p.early != nil:
+		return p.early
+	case p.ownError:
+		return p.reply
 	}
-	return append(dst, p.reply...), true
+	s.profile.multiUntil = s.l.now + multiTrust
+	return nil
+}
+
+// trusted says that a node has lately agreed to transactions of this user.
+func (s *session) trusted() bool {
+	return s.profile.mayMulti(s.l.now)
+}
+
+// multiTrust is how long a node's word counts that a user may use transactions: his permissions may change. The user of
+// those who have not logged in is asked once.
+const multiTrust = int64(10e9)
+
+// mayMulti says that a node has agreed to transactions of this user.
+func (p *profile) mayMulti(now int64) bool {
+	return now < p.multiUntil || p.multiUntil > 0 && !p.key.login
+}
+
+// forgetPermissions makes the loops ask again what users may do: somebody changes it.
+func (p *Proxy) forgetPermissions() {
+	for _, l := range p.loops {
+		l.post(message{kind: msgCall, call: func(l *loop) {
+			for _, p := range l.profiles {
+				p.multiUntil, p.permits, p.asked, p.echo = 0, permissions{}, false, false
+			}
+		}})
+	}
 }
 
 func (s *session) beginTransaction() {
@@ -184,9 +223,12 @@ func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	if t.n >= maxQueuedCommands || len(t.buf)+len(raw) > maxQueuedBytes {
 		return s.refuse(rule, errTextBigTransaction)
 	}
-	t.write = t.write || rule.Flags&router.FlagWrite != 0
+	t.write = t.write || mayWrite(rule)
 	t.once = t.once || !rule.Repeatable
-	t.script = t.script || rule.Policy == router.Script
+	if rule.Policy == router.Script {
+		t.script = true
+		t.uses = append(t.uses, s.l.codeOf(rule, s.parser.Args)...)
+	}
 	if s.parser.Canonical {
 		t.append(s.l, raw)
 	} else {
@@ -206,6 +248,8 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 		return s.enlistBytes(rule, raw)
 	case rule.Name == "select":
 		return s.enlistSelect(rule, raw)
+	case rule.Name == "quit" || rule.Name == "reset":
+		return s.answer(rule) // the two that a server carries out at once
 	case cmd.alone || cmd.run == nil && rule.Answer == "":
 		return s.refuse(rule, notInTransaction(rule))
 	}
@@ -231,8 +275,10 @@ func (s *session) enlistSelect(rule *router.Rule, raw []byte) bool {
 		s.answered(rule, queuedReply)
 		return true
 	}
-	s.tx.other = true
-	s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), db: int(n)})
+	if ok {
+		s.tx.other = true
+		s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), db: int(n)})
+	}
 	return s.enlistBytes(rule, raw)
 }
 
@@ -289,7 +335,7 @@ func (s *session) exec(rule *router.Rule) bool {
 		s.l.pool.put(t.buf)
 	}
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
-	r.write, r.once, r.script = t.write, t.once, t.script
+	r.write, r.once, r.script, r.uses = t.write, t.once, t.script, t.uses
 	r.pre = t.n + 1
 	r.class = metrics.ClassWrite
 	if len(t.own) > 0 || t.other {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -66,4 +67,75 @@ func until(t testing.TB, f func() bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatal("it did not come true within 10 s")
+}
+
+func TestTransactionsOpenNoConnections(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	p, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+	var clients []*client
+	for i := range 50 {
+		c := connect(t, addr)
+		c.send("MULTI", fmt.Sprintf("INCR %d", i), "EXEC", fmt.Sprintf("WATCH %d", i), "MULTI", fmt.Sprintf("INCR %d", i), "EXEC")
+		c.want("+OK", "+QUEUED", "*1", "+OK", "+OK", "+QUEUED", "*1")
+		clients = append(clients, c)
+	}
+	before := p.Snapshot().UpstreamConnects
+	for range 20 {
+		for i, c := range clients {
+			c.send("MULTI", fmt.Sprintf("INCR %d", i), fmt.Sprintf("GET %d", i), "EXEC", fmt.Sprintf("WATCH %d", i), "MULTI", fmt.Sprintf("INCR %d", i), "EXEC")
+		}
+		for _, c := range clients {
+			c.want("+OK", "+QUEUED", "+QUEUED", "*2", "+OK", "+OK", "+QUEUED", "*1")
+		}
+	}
+	// Watching clients come together only now and then, so a lease more than before may be wanted.
+	if n := p.Snapshot().UpstreamConnects - before; n > 60 {
+		t.Errorf("2000 transactions opened %d connections", n)
+	}
+	before = p.Snapshot().UpstreamConnects
+	for range 100 {
+		clients[0].send("MULTI", "INCR x", "EXEC", "WATCH x", "MULTI", "EXEC")
+		clients[0].want("+OK", "+QUEUED", "*1", "+OK", "+OK", "*0")
+	}
+	if n := p.Snapshot().UpstreamConnects - before; n != 0 {
+		t.Errorf("100 transactions opened %d connections, want none", n)
+	}
+}
+
+// A node that is opening a slot sees the key that has stayed and the one that is new apart from each other while they are queued: the new
+// one would be made at the target, and the old one not be found there. All or nothing must go to one place.
+func TestATransactionInAHalfMovedSlotWaitsForIt(t *testing.T) {
+	for _, v := range testcluster.Versions() {
+		t.Run(string(v), func(t *testing.T) {
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+			c := connect(t, addr)
+			c.send("SET {t}old 5")
+			c.want("+OK")
+			slot := slotOf("{t}")
+			from, err := cl.SlotOwner(slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := cl.Nodes[0]
+			if to == from {
+				to = cl.Nodes[1]
+			}
+			n := fmt.Sprint(slot)
+			must := func(at *testcluster.Node, args ...string) {
+				t.Helper()
+				if _, err := cl.Do(at, args...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(to, "CLUSTER", "SETSLOT", n, "IMPORTING", from.ID)
+			must(from, "CLUSTER", "SETSLOT", n, "MIGRATING", to.ID)
+			c.send("MULTI", "INCR {t}old", "SET {t}new 1", "GET {t}old", "EXEC", "INCR {t}old")
+			time.Sleep(300 * time.Millisecond)
+			must(from, "MIGRATE", to.Host, fmt.Sprint(to.Port), "", "0", "1000", "KEYS", "{t}old")
+			must(to, "CLUSTER", "SETSLOT", n, "NODE", to.ID)
+			must(from, "CLUSTER", "SETSLOT", n, "NODE", to.ID)
+			c.want("+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\r\n:6\r\n+OK\r\n$1\r\n6\r\n", ":7")
+		})
+	}
 }

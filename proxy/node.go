@@ -11,9 +11,11 @@ import (
 var (
 	errNodeGone    = errors.New("the node has left the cluster or failed")
 	errUnasked     = errors.New("a reply that nobody asked for")
+	errMissing     = errors.New("a reply too few")
 	errNodeFull    = errors.New("the node has too many clients")
 	errEarlyReply  = errors.New("a reply before the command was written")
 	errNodeLocked  = errors.New("the node refused the handshake")
+	errMultiOpen   = errors.New("a transaction that could not be discarded")
 	errUpstreamOff = errors.New("the proxy is closing")
 )
 
@@ -124,11 +126,14 @@ type profile struct {
 	conns    int // node connections
 	sessions int // clients that use it
 
-	pushTo func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
-	owner  *session          // the only client that uses it; nil: any
-	cut    func()            // of a client's own profile: hears that one of its connections has broken
-	multi  bool              // the user may use transactions: a node has said so
-	lonely bool              // scripts of this user need connections of their own, see suspect.go
+	pushTo     func(push []byte) // of a client's own profile: takes what nodes send unasked; nil: nobody
+	owner      *session          // the only client that uses it; nil: any
+	cut        func()            // of a client's own profile: hears that one of its connections has broken
+	multiUntil int64             // loop time until which the user may use transactions, as a node has said
+	echo       bool              // the user may ECHO: a node has said so, see suspect.go
+	askAgain   int64             // loop time from which a node may be asked about transactions again, see suspect.go
+	asked      bool              // a node has been asked about ECHO
+	permits    permissions       // of commands that the proxy answers
 }
 
 type profileKey struct {
@@ -149,6 +154,14 @@ func (l *loop) profileFor(k profileKey) *profile {
 	p := &profile{key: k}
 	l.profiles[k] = p
 	return p
+}
+
+// left tells that a client uses the profile no more. What its user may do is asked anew for the next one.
+func (p *profile) left() {
+	p.sessions--
+	if p.sessions == 0 {
+		p.multiUntil, p.permits = 0, permissions{}
+	}
 }
 
 // dropProfile forgets a profile that nobody uses and closes its connections. The plain ones stay: they will be wanted.

@@ -34,13 +34,15 @@ type nodeConn struct {
 	halfReply  bool   // bytes of the current reply have been consumed
 	halfPush   []byte // the beginning of an out-of-band message
 
-	leased   bool   // one client's at a time, see lease.go
-	busy     bool   // a lease that somebody has
-	kept     bool   // a lease that its client holds on to between commands
-	clientID int64  // of a lease: its name on the node, 0 unknown
-	idleFrom int64  // of a lease that nobody has: loop time since when
-	suspect  uint64 // session whose script may have upset the count of replies, 0 none, see suspect.go
-	feed     feeder // takes everything that the node sends after the handshake; nil: replies to requests
+	leased   bool                // one client's at a time, see lease.go
+	busy     bool                // a lease that somebody has
+	kept     bool                // a lease that its client holds on to between commands
+	clientID int64               // of a lease: its name on the node, 0 unknown
+	idleFrom int64               // of a lease that nobody has: loop time since when
+	loaded   map[uint64]struct{} // scripts that the node has, by their id, see scripts.go
+	nonces   fifo                // of the requests in the queue, the ones that check the replies to scripts, see suspect.go
+	suspect  uint64              // session whose script may have upset the count of replies, 0 none, see suspect.go
+	feed     feeder              // takes everything that the node sends after the handshake; nil: replies to requests
 }
 
 // feeder takes over a node connection that is not one of requests and replies: subscriptions.
@@ -143,7 +145,14 @@ func (c *nodeConn) send(r *request) {
 		r.lead++
 		c.put([]byte(r.caching))
 	}
-	c.put(r.buf)
+	if r.wrapped {
+		r.lead += 2 // +OK and +QUEUED
+		c.put(multiCommand)
+		c.put(r.buf)
+		c.put(execCommand)
+	} else {
+		c.put(r.buf)
+	}
 	r.end = c.queued()
 	r.refs++
 	c.queue.push(r)
@@ -227,11 +236,17 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 		return nil
 	}
 	c.halfReply = false
+	if c.nonces.n > 0 && !r.nonce && c.early(r, piece) {
+		return errMissing
+	}
 	if c.skipped < r.lead {
 		return c.swallow(r, piece)
 	}
-	if r.nonce && !c.fits(r, piece) {
-		return c.strayed()
+	if r.nonce {
+		if !c.fits(r, piece) {
+			return c.strayed(r, piece)
+		}
+		c.nonces.pop()
 	}
 	c.served = true
 	c.skipped = 0
@@ -252,7 +267,11 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 
 // takePart keeps or forwards a piece of a reply that goes on.
 func (c *nodeConn) takePart(r *request, piece []byte) {
-	if len(piece) == 0 || r.state == stateDone && !r.nonce || c.skipped < r.lead {
+	if r.nonce || r.state == stateDone && c.nonces.n > 0 {
+		c.keepNonce(r, piece)
+		return
+	}
+	if len(piece) == 0 || r.state == stateDone || c.skipped < r.lead {
 		return
 	}
 	if r.streaming {
@@ -260,6 +279,10 @@ func (c *nodeConn) takePart(r *request, piece []byte) {
 		return
 	}
 	c.l.keepReply(r, piece)
+	if c.l.overfull(r, 0) {
+		c.l.fail(r, errTextEmulateBytes)
+		return
+	}
 	if s := r.root().sess; s != nil {
 		s.checkOutput()
 	}
@@ -384,7 +407,7 @@ func (c *nodeConn) lost(err error) {
 		l.doubt(c.node, err)
 	}
 	lost := c.queue
-	c.queue = fifo{}
+	c.queue, c.nonces = fifo{}, fifo{}
 	l.stats.InFlight -= int64(lost.n)
 	if c.attached {
 		l.stats.UpstreamOpen--

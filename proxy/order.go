@@ -45,7 +45,7 @@ func (s *session) calm(r *request) bool {
 // advance sends every held request of the client that may go. It costs one walk over the queue, which the limit of
 // requests in flight bounds.
 func (s *session) advance() {
-	if s.unsent == 0 || s.advancing || s.closed {
+	if s.unsent == 0 || s.advancing || s.closed && !s.ghost {
 		return
 	}
 	if s.l.quiet > 0 {

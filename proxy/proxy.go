@@ -34,6 +34,9 @@ type Config struct {
 	AuthRequired func() bool
 	// Info is what the cluster's servers say of themselves.
 	Info func() ServerFace
+	// EmulateCrossSlot carries out commands whose keys lie in several slots in steps, which are not atomic; without it they
+	// get CROSSSLOT. See emulate.go.
+	EmulateCrossSlot bool
 	// AllowRedirect permits redirects to addresses outside the table; nil permits none.
 	AllowRedirect func(addr string) bool
 	Log           *slog.Logger
@@ -57,6 +60,7 @@ type Limits struct {
 	OutHard       int // bytes of unread output above which a client is cut off; one reply may be larger
 	OutBeforeAuth int // the same for a client that has not authenticated
 	NodeQueue     int // bytes queued for a node at which its clients are no longer read
+	EmulateBytes  int // bytes that one command with keys in several slots may send or fetch
 	BufferBudget  int // bytes of all buffers; above, the client that holds most is cut off
 
 	Idle            time.Duration // 0: clients may be idle for ever
@@ -77,7 +81,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		MaxClients: 10000, InFlight: 1024,
-		OutLow: 8 << 20, OutHard: 64 << 20, OutBeforeAuth: 1 << 10, NodeQueue: 4 << 20, BufferBudget: 2 << 30,
+		OutLow: 8 << 20, OutHard: 64 << 20, OutBeforeAuth: 1 << 10, NodeQueue: 4 << 20, BufferBudget: 2 << 30, EmulateBytes: 64 << 20,
 		FirstCommand: 10 * time.Second, FrameStall: 30 * time.Second, WriteStall: 30 * time.Second,
 		RedirectBudget: 5 * time.Second, UpstreamTimeout: 5 * time.Second,
 		AuthFailures: 5, MaxRedirects: 64, Leases: 2000, BeforeAuth: resp.BeforeAuth, AfterAuth: resp.AfterAuth,
@@ -91,6 +95,7 @@ type Proxy struct {
 	loops    []*loop
 	alive    []atomic.Int64 // loop time of each loop's last iteration
 	commands atomic.Pointer[commandSet]
+	scripts  scripts
 
 	audience audience               // of what clients are subscribed to
 	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
@@ -139,7 +144,7 @@ func withDefaults(cfg Config) Config {
 	}{
 		{&lim.MaxClients, d.MaxClients}, {&lim.InFlight, d.InFlight}, {&lim.OutLow, d.OutLow}, {&lim.OutHard, d.OutHard},
 		{&lim.OutBeforeAuth, d.OutBeforeAuth}, {&lim.NodeQueue, d.NodeQueue}, {&lim.BufferBudget, d.BufferBudget},
-		{&lim.AuthFailures, d.AuthFailures}, {&lim.MaxRedirects, d.MaxRedirects}, {&lim.Leases, d.Leases}, {&cfg.Lanes, 1}, {&cfg.Loops, max(1, runtime.GOMAXPROCS(0)/2)},
+		{&lim.AuthFailures, d.AuthFailures}, {&lim.MaxRedirects, d.MaxRedirects}, {&lim.Leases, d.Leases}, {&lim.EmulateBytes, d.EmulateBytes}, {&cfg.Lanes, 1}, {&cfg.Loops, max(1, runtime.GOMAXPROCS(0)/2)},
 	} {
 		if *f.have == 0 {
 			*f.have = f.def

@@ -23,6 +23,10 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 		l.keepReply(r, piece)
 		piece = r.reply
 	}
+	if r.wrapped {
+		l.unwrap(c, r, piece)
+		return
+	}
 	if r.tx != nil && piece[0] != '-' {
 		piece = l.settled(r, piece)
 	}
@@ -189,6 +193,12 @@ func (l *loop) orphaned(r *request, written bool) {
 		return
 	}
 	l.dropReply(r)
+	if r.early != nil && r.pre > 0 && written {
+		// MULTI was refused, and so the node has begun to run the commands one by one.
+		r.root().sess.profile.multiUntil = 0
+		l.fail(r, abortedBecause(r.early))
+		return
+	}
 	if r.watched && !written {
 		l.finish(r, l.nullArray(r))
 		return

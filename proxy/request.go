@@ -36,6 +36,7 @@ type request struct {
 	early   []byte       // the first error among the replies that come before the one that counts
 	block   *blocking    // of a command that may wait in its node, see blocking.go
 	tx      *transaction // of an EXEC, the transaction that it carries out, see multi.go
+	uses    []*code      // scripts that the node must have before it, see scripts.go
 
 	grant *nodeConn // a lease that has been put aside for it
 	next  *request  // behind this one in the client's queue
@@ -75,6 +76,8 @@ type request struct {
 	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
 	script    bool // may make the node answer too often or too seldom, see suspect.go
 	publish   bool // a message for subscribers
+	reloaded  bool // its script was missing once
+	wrapped   bool // sent as a transaction of its own, see script.go
 	nonce     bool // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class
@@ -105,7 +108,7 @@ func (r *request) root() *request {
 
 // passes says that the reply of r goes to the client as it comes: nobody has to see all of it first.
 func (r *request) passes() bool {
-	return r.parent == nil && r.fan == nil && r.then == nil && (r.tx == nil || len(r.tx.own) == 0)
+	return r.parent == nil && r.fan == nil && r.then == nil && !r.wrapped && (r.tx == nil || len(r.tx.own) == 0)
 }
 
 // everywhere says that r is a command for every primary that has not been spread over them.
@@ -209,7 +212,9 @@ type fanout struct {
 	// have to be answered first.
 	stage func(l *loop, r *request) bool
 	raw   bool // the merge looks at errors itself
-	order []partRef
+	// emulation, if not nil, is a command that is carried out in steps, see emulate.go.
+	emulation *emulation
+	order     []partRef
 }
 
 // partRef says where the value for one key of the client's command is: which part, and which place in it.

@@ -41,6 +41,7 @@ type session struct {
 	stops      stops
 	advancing  bool // an order pass is under way
 	postponed  bool // an order pass is owed
+	ghost      bool // not a client: it waits for the rest of what a client has begun, see carryOn
 	ending     bool // answer what is in the queue, then close; no more input
 
 	profile   *profile
@@ -208,7 +209,7 @@ func (s *session) shift() {
 
 // deliver writes the replies whose turn has come.
 func (s *session) deliver() {
-	if s.advancing || s.closed {
+	if s.advancing || s.closed && !s.ghost {
 		return
 	}
 	for s.head != nil && s.head.state == stateDone {
@@ -413,9 +414,9 @@ func (s *session) lost(err error) {
 	s.unsubscribeAll()
 	l.removeSession(s)
 	l.stats.SessionsClosed[s.reason]++
-	s.profile.sessions--
+	s.profile.left()
 	if s.login != nil {
-		s.login.profile.sessions--
+		s.login.profile.left()
 		s.login = nil
 	}
 	l.log.Debug("session closed", "session", s.id, "cause", s.reason.String(), "err", err)
@@ -425,6 +426,10 @@ func (s *session) lost(err error) {
 func (l *loop) abandon(r *request) {
 	if r.block != nil && r.fan == nil && r.state == stateSent {
 		l.forsake(r)
+		return
+	}
+	if r.carriesOn() {
+		l.carryOn(r)
 		return
 	}
 	if r.fan != nil {

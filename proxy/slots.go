@@ -24,6 +24,7 @@ type trouble struct {
 
 // unsettle starts (or renews) trouble for a slot: everything in flight belongs to the past.
 func (l *loop) unsettle(slot uint16) *trouble {
+	l.restless = l.now + restlessFor
 	v := &l.slots[slot]
 	if v.trouble == nil {
 		v.trouble = &trouble{}
@@ -143,6 +144,9 @@ func (l *loop) adoptTable(t *router.Table) {
 		if l.slots[slot].owner != owner {
 			l.setOwner(uint16(slot), owner)
 		}
+	}
+	if len(t.Open) > 0 {
+		l.restless = l.now + restlessFor
 	}
 	l.dropLostNodes(byIndex)
 	l.ownerFailed = false

@@ -1,33 +1,56 @@
 package proxy
 
 import (
+	"bytes"
 	"math/rand/v2"
 
 	"slotproxy/resp"
+	"slotproxy/router"
 )
 
 // A script can make a node answer two replies where one is due: older servers write the text of a script's error as it
 // is, line ends included (CVE-2025-67733). On a shared connection the next client would get the second one. So where a
-// command of another client follows a script, a PING with a random number goes between them: what comes before its
-// reply belongs to the client of the script, and is dropped; that client is cut off. The number is not known to the
-// script when it runs, so its reply cannot be forged.
+// command of another client follows a script, a nonce goes between them: a command whose reply repeats a random number.
+// What comes before that reply belongs to the client of the script, and is dropped; that client is cut off. The number
+// is not known to the script when it runs, so the reply cannot be forged. When it comes where the reply to an earlier
+// command should be, replies are missing, and the connection is given up.
+//
+// The nonce is an ECHO if the user may say that. Every user may say HELLO, in every state of the node, and the error
+// that an unknown option gives repeats the option; but errors count in the node's statistics.
 
-// maxStray bounds the replies that are dropped while the answer to a nonce is awaited; behind it the connection is
-// given up.
-const maxStray = 1024
+const (
+	// maxStray bounds the replies that are dropped while the answer to a nonce is awaited; behind it the connection is
+	// given up.
+	maxStray = 1024
+	// maxNonceReply is longer than a reply to a nonce.
+	maxNonceReply = 256
+	nonceDigits   = 16
+)
 
-const nonceDigits = 16
-
-// watchScripts puts a nonce before r when another client's script went before it, and remembers the client of a script.
+// watchScripts puts a nonce before r when another client's script went before it, remembers the client of a script, and
+// sees that the node has the scripts that r names.
 func (c *nodeConn) watchScripts(r *request) {
 	from := r.sender()
 	if c.suspect != 0 && c.suspect != from {
 		c.sendNonce()
 		c.suspect = 0
 	}
-	if r.script {
-		c.suspect = from
+	if !r.script {
+		return
 	}
+	for _, x := range r.uses {
+		c.load(x)
+	}
+	if !c.profile.asked {
+		c.askEcho()
+		c.askMulti()
+	}
+	r.wrapped = false
+	if c.l.now < c.l.restless && r.hasSlot && r.rule.Policy == router.Script {
+		r.wrapped = c.profile.mayMulti(c.l.now)
+		c.askMulti()
+	}
+	c.suspect = from
 }
 
 // sender is the id of the client that r is for, 0 for none.
@@ -38,16 +61,52 @@ func (r *request) sender() uint64 {
 	return 0
 }
 
+// askEcho finds out whether the user may ECHO.
+func (c *nodeConn) askEcho() {
+	p := c.profile
+	p.asked = true
+	c.l.ask(c, resp.AppendCommandStrings(nil, "ECHO", "x"), func(_ *loop, _ *request, reply []byte) {
+		p.echo = len(reply) > 0 && reply[0] != '-'
+		p.asked = p.echo || resp.Classify(reply) == resp.NoPerm // else another time
+	})
+}
+
+// multiAgain is how soon a node is asked again by askMulti.
+const multiAgain = int64(1e9)
+
+// askMulti finds out whether the user may use transactions, if that is not known.
+func (c *nodeConn) askMulti() {
+	p, now := c.profile, c.l.now
+	if p.mayMulti(now) || now < p.askAgain {
+		return
+	}
+	p.askAgain = now + multiAgain
+	c.l.askBehind(c, 1, multiProbe, func(l *loop, r *request, reply []byte) {
+		if reply != nil && r.early == nil && !r.ownError {
+			p.multiUntil = l.now + multiTrust
+		}
+	})
+}
+
+var (
+	echoName    = []byte("ECHO")
+	helloPrefix = []byte("*3\r\n$5\r\nHELLO\r\n$1\r\n2\r\n")
+)
+
 func (c *nodeConn) sendNonce() {
 	l := c.l
 	r := l.newRequest()
-	r.nonce, r.write = true, false
+	r.nonce = true
 	var digits [nonceDigits]byte
 	n := rand.Uint64() // ChaCha8 with a random seed
 	for i := range digits {
 		digits[i] = "0123456789abcdef"[n>>(4*i)&15]
 	}
-	r.buf = resp.AppendCommand(r.buf[:0], pingName, digits[:])
+	if c.profile.echo {
+		r.buf = resp.AppendCommand(r.buf[:0], echoName, digits[:])
+	} else {
+		r.buf = resp.AppendBulk(append(r.buf[:0], helloPrefix...), digits[:])
+	}
 	r.start = int64(c.suspect) // whom it watches; it has no client of its own
 	r.state = stateDone        // nobody waits for it
 	r.conn, r.sentAt = c, l.now
@@ -55,40 +114,74 @@ func (c *nodeConn) sendNonce() {
 	r.end = c.queued()
 	r.refs++
 	c.queue.push(r)
+	c.nonces.push(r)
 	l.stats.InFlight++
 }
 
-var pingName = []byte("PING")
+// keepNonce collects a reply that comes in pieces where a nonce's is due. Of one that is too long the beginning is
+// enough.
+func (c *nodeConn) keepNonce(r *request, piece []byte) {
+	if room := maxNonceReply - len(r.reply); room > 0 && len(piece) > 0 {
+		c.l.keepReply(r, piece[:min(len(piece), room)])
+	}
+}
 
 // fits says whether the reply, of which piece is the last part, is the one to the nonce r.
 func (c *nodeConn) fits(r *request, piece []byte) bool {
 	if r.reply != nil {
-		c.l.keepReply(r, piece)
+		c.keepNonce(r, piece)
 		piece = r.reply
 	}
-	want := r.buf[len(r.buf)-len("$16\r\n\r\n")-nonceDigits:]
-	if string(piece) == string(want) {
-		c.l.dropReply(r)
-		return true
-	}
-	return false
+	return r.repeats(piece)
 }
 
-// strayed drops a reply that nobody asked for, and cuts off the client whose script is to blame.
-func (c *nodeConn) strayed() error {
-	r := c.queue.first()
-	c.l.stats.Desyncs++
-	if resp.Classify(r.reply) == resp.NoPerm || r.cursor >= maxStray {
-		c.profile.lonely = true // the user may not PING: his scripts get connections of their own
+// repeats says that a reply is the one to the nonce r.
+func (r *request) repeats(reply []byte) bool {
+	bulk := r.buf[len(r.buf)-len("$16\r\n\r\n")-nonceDigits:]
+	if len(reply) > 0 && reply[0] == '-' { // to HELLO
+		return len(reply) < maxNonceReply && bytes.Contains(reply, bulk[len("$16\r\n"):len(bulk)-len("\r\n")])
+	}
+	return bytes.Equal(reply, bulk)
+}
+
+// early says that the reply to a nonce comes where the one to r is due, which is sent before it: one is missing.
+func (c *nodeConn) early(r *request, piece []byte) bool {
+	if len(r.reply)+len(piece) >= maxNonceReply {
+		return false
+	}
+	if r.reply != nil {
+		piece = append(append([]byte(nil), r.reply...), piece...)
+	}
+	return c.nonces.first().repeats(piece)
+}
+
+// strayed drops a reply that comes before the one to the nonce r, and cuts off the client whose script is to blame.
+func (c *nodeConn) strayed(r *request, piece []byte) error {
+	l := c.l
+	if r.reply != nil {
+		piece = r.reply
+	}
+	if c.profile.echo && refusesEcho(piece) {
+		// That may have been the reply, or a script says so, once: HELLO is never refused.
+		c.profile.echo = false
 		return errUnasked
 	}
-	r.cursor++
-	c.l.dropReply(r)
-	for _, s := range c.l.sessions {
+	l.dropReply(r)
+	l.stats.Desyncs++
+	if r.cursor++; r.cursor > maxStray {
+		return errUnasked
+	}
+	for _, s := range l.sessions {
 		if s.id == uint64(r.start) {
 			s.conn.close(errStray)
 			break
 		}
 	}
 	return nil
+}
+
+// refusesEcho says that a line is what a node may answer to ECHO instead.
+func refusesEcho(line []byte) bool {
+	kind := resp.Classify(line)
+	return kind == resp.NoPerm || kind == resp.Busy || kind == resp.NoAuth
 }

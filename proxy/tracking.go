@@ -25,6 +25,7 @@ type tracking struct {
 	prefixes []string
 	read     [router.Slots / 64]uint64 // slots that the client has read since it was last told to forget all
 	any      bool                      // there is one
+	flushed  int64                     // loop time at which it was told that
 }
 
 // maxTracking bounds the clients that track, in one loop: each has a connection to every node.
@@ -110,6 +111,7 @@ func (s *session) beginTracking(t *tracking) {
 		if s.tracking == nil {
 			s.l.trackers++
 		}
+		s.forget() // what it has read is watched on connections that go now
 		s.tracking = t
 		s.reachAll()
 		return okReply
@@ -204,15 +206,23 @@ func (s *session) forget() {
 	if t == nil || !t.any && !t.bcast {
 		return
 	}
-	t.read, t.any = [router.Slots / 64]uint64{}, false
 	s.invalidated(forgetAll)
 }
+
+// flushEcho is the time in which the nodes tell, one after the other, that all was flushed.
+const flushEcho = int64(100e6)
 
 // invalidated passes on what a node has pushed to the client's own connections.
 func (s *session) invalidated(push []byte) {
 	t := s.tracking
 	if t == nil {
 		return
+	}
+	if string(push) == string(forgetAll) {
+		if !t.any && s.l.now-t.flushed < flushEcho {
+			return // another node says the same
+		}
+		t.read, t.any, t.flushed = [router.Slots / 64]uint64{}, false, max(s.l.now, 1)
 	}
 	if t.redirect == 0 || t.redirect == s.id {
 		if s.profile.key.proto == 3 {

@@ -21,14 +21,13 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case early != nil && redirects(early):
 		line = early // the node said so while the transaction was queued, and then dropped it
 	case early != nil && r.asking && r.tx == nil:
-		// The user may not say ASKING. He has to wait until the slot has one owner.
-		l.unsettle(r.slot)
-		r.to, r.asking = nil, false
-		l.tryLater(r, causeTryAgain)
+		l.awaitOneOwner(r)
 		return
 	case early != nil && resp.Classify(line) == resp.ExecAbort:
 		l.fail(r, abortedBecause(early))
 		return
+	case early != nil:
+		r.early, line = early, early // MULTI was refused, and so what came behind it
 	}
 	switch {
 	case r.watched && redirects(line):
@@ -38,10 +37,20 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case r.block != nil && resp.Classify(line) == resp.Unblocked && !askedFor(line):
 		l.hint(router.Hint{Cause: router.Down, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
 		r.to, r.asking = nil, false
+		r.block.ended = append([]byte(nil), line...)
 		l.tryLater(r, causeTryAgain)
+	case r.block != nil && r.block.ended != nil && bytes.HasPrefix(line, []byte("-NOGROUP")):
+		l.finish(r, r.block.ended) // the stream has not moved, it was deleted
 	case !l.steered(c, r, line):
 		l.finish(r, line)
 	}
+}
+
+// awaitOneOwner lets r wait, whose user may not say ASKING, until the slot is at one node.
+func (l *loop) awaitOneOwner(r *request) {
+	l.unsettle(r.slot)
+	r.to, r.asking = nil, false
+	l.tryLater(r, causeTryAgain)
 }
 
 // redirects says that an error line is one of those that steered acts on.
@@ -57,9 +66,6 @@ func (l *loop) nullArray(r *request) []byte {
 	l.scratch = resp.AppendNullArray(l.scratch[:0], r.root().sess.profile.key.proto)
 	return l.scratch
 }
-
-// examine decides about an error that a script may have made up.
-func (l *loop) examine(_ *nodeConn, r *request, line []byte) { l.finish(r, line) }
 
 // askedFor says that a wait was ended by CLIENT UNBLOCK, not by the cluster.
 func askedFor(line []byte) bool { return bytes.Contains(line, []byte("CLIENT UNBLOCK")) }

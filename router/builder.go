@@ -9,10 +9,11 @@ import (
 type builder struct {
 	rules  []*Rule // by ID
 	byName map[string]*Rule
+	listed map[string]bool // by the cluster
 }
 
 func newBuilder(base *Commands) *builder {
-	b := &builder{byName: make(map[string]*Rule, len(base.rules))}
+	b := &builder{byName: make(map[string]*Rule, len(base.rules)), listed: make(map[string]bool, len(base.rules))}
 	for _, r := range base.rules {
 		cp := *r
 		b.rules = append(b.rules, &cp)
@@ -24,6 +25,7 @@ func newBuilder(base *Commands) *builder {
 // command takes over what a cluster says about one command and its sub-commands.
 func (b *builder) command(info *commandInfo) {
 	r := b.byName[info.name]
+	b.listed[info.name] = true
 	if r == nil {
 		p, known := policyByName[info.name]
 		if !known {
@@ -55,6 +57,9 @@ func (b *builder) done() *Commands {
 	var top []nameEntry
 	subs := make(map[*Rule][]nameEntry)
 	for _, r := range b.rules {
+		if !b.listed[r.Name] {
+			continue // a command of newer servers
+		}
 		container, sub, isSub := strings.Cut(r.Name, "|")
 		if !isSub {
 			top = append(top, nameEntry{name: r.Name, rule: r})

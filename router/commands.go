@@ -27,8 +27,8 @@ var builtin = sync.OnceValue(func() *Commands {
 })
 
 // With returns the set as a cluster knows it: raw is the RESP2 reply of one of its nodes to COMMAND. What the cluster says
-// about arity, flags and keys counts, what c says about policies stays; commands that only c has stay too, and a node that
-// does not know them says so itself. Commands new to c get a policy from their flags and keys. IDs of c are kept.
+// about arity, flags and keys counts, what c says about policies stays. A command that the cluster does not list is not
+// found any more, but keeps its ID. Commands new to c get a policy from their flags and keys.
 func (c *Commands) With(raw []byte) (*Commands, error) {
 	infos, err := parseCommandReply(raw)
 	if err != nil {

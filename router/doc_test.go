@@ -45,6 +45,7 @@ func document() string {
 	writeUnbuilt(&b)
 	writeRefused(&b)
 	writeDiffering(&b)
+	writeEmulated(&b)
 	writeAll(&b)
 	return b.String()
 }
@@ -112,6 +113,19 @@ func writeDiffering(b *strings.Builder) {
 	for _, r := range documented() {
 		if r.Built && r.Differs != "" {
 			fmt.Fprintf(b, "| `%s` | %s |\n", shown(r), r.Differs)
+		}
+	}
+	b.WriteString("\n")
+}
+
+func writeEmulated(b *strings.Builder) {
+	b.WriteString("## Keys in several slots\n\nBy default these commands are answered with `-CROSSSLOT` when their keys lie in several slots. With `cross_slot: emulate`\n" +
+		"they are carried out in steps, which is not atomic; up to `emulate_max_bytes` are fetched, above it comes `-PROXYLIMIT`. Not in\n" +
+		"transactions. Blocking commands, XREADGROUP, MSETEX and scripts always want one slot. SORT takes BY and GET patterns only\n" +
+		"as a cluster's node does.\n\n| command | what is not as on one server |\n| --- | --- |\n")
+	for _, r := range documented() {
+		if r.Emulated != "" {
+			fmt.Fprintf(b, "| `%s` | %s |\n", shown(r), r.Emulated)
 		}
 	}
 	b.WriteString("\n")

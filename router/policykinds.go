@@ -11,6 +11,7 @@ type policy struct {
 	step    int
 	repeat  bool // may run twice although the server does not call it readonly
 	blocks  bool
+	emulate string
 }
 
 // shard entries go to the node of their slot.
@@ -42,6 +43,9 @@ func lease(name string, merge Merge) policy { return policy{name: name, policy: 
 func subscribe(name string) policy { return policy{name: name, policy: Subscribe} }
 func publish(name string) policy   { return policy{name: name, policy: Publish} }
 
+// script entries run code on the node of their keys.
+func script(name string) policy { return policy{name: name, policy: Script} }
+
 // refused entries are answered with a reason.
 func refused(name, why string) policy { return policy{name: name, policy: Refused, why: why} }
 
@@ -52,13 +56,17 @@ func (p policy) later(why string) policy    { p.why = why; return p }
 func (p policy) answers(text string) policy { p.answer = text; return p }
 func (p policy) but(differs string) policy  { p.differs = differs; return p }
 func (p policy) repeats() policy            { p.repeat = true; return p }
-func (p policy) blockOption() policy        { p.blocks = true; return p }
+
+// emulated entries work over several slots with cross_slot: emulate; differs says what is not as on one server.
+func (p policy) emulated(differs string) policy { p.emulate = differs; return p }
+
+func (p policy) blockOption() policy { p.blocks = true; return p }
 
 // rule returns the rule of the entry without what a server says about the command.
 func (p policy) rule(name string) *Rule {
 	r := &Rule{
 		Name: name, Policy: p.policy, Merge: p.merge, Why: p.why, Answer: p.answer, Differs: p.differs,
-		KeyStep: p.step, BlockOption: p.blocks, Built: p.policy == Refused || p.why == "",
+		KeyStep: p.step, BlockOption: p.blocks, Emulated: p.emulate, Built: p.policy == Refused || p.why == "",
 	}
 	return r
 }

@@ -116,6 +116,9 @@ type Rule struct {
 	Answer string
 	// Differs says in docs where the reply is not quite that of one server; empty: it is the same.
 	Differs string
+	// Emulated, if not empty, says how cross_slot: emulate differs from one server when the keys lie in several slots. Such
+	// a command is carried out in steps then.
+	Emulated string
 	// Repeatable: running it twice changes nothing, so it may be sent again although its outcome is unknown.
 	Repeatable bool
 	// KeyStep, for Split, is the number of arguments that belong to one key: 2 for MSET, else 1. A command whose

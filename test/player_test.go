@@ -62,6 +62,15 @@ func (g *target) clean(t *testing.T) {
 	if g.code {
 		all = slices.Concat(cleaning, uncoding)
 		g.code = false
+		g.endScripts(t)
+		if g.proxy { // it remembers scripts, too
+			c, err := wire.Dial("tcp", g.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			do(t, c, "SCRIPT", "FLUSH")
+			_ = c.Close()
+		}
 	}
 	for _, n := range g.nodes {
 		for _, args := range all {
@@ -77,6 +86,22 @@ func (g *target) clean(t *testing.T) {
 				t.Fatalf("clean with %v: %v", args, err)
 			}
 		}
+	}
+}
+
+// endScripts kills what a case may have left running: the node would refuse everything else.
+func (g *target) endScripts(t *testing.T) {
+	t.Helper()
+	for _, n := range g.nodes {
+		eventually(t, caseTimeout, func() error {
+			v := do(t, n, "PING")
+			if strings.HasPrefix(v.Text, "BUSY") {
+				do(t, n, "SCRIPT", "KILL")
+				do(t, n, "FUNCTION", "KILL")
+				return errors.New(v.Text)
+			}
+			return nil
+		})
 	}
 }
 

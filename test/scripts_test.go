@@ -48,6 +48,21 @@ func runScripts(t *testing.T, e endpoint) {
 	}
 }
 
+// runFamilyScripts runs those of the scenarios that need more than one reply to a command.
+func runFamilyScripts(t *testing.T, e endpoint) {
+	t.Helper()
+	for _, s := range scripts {
+		t.Run(fmt.Sprintf("%s RESP%d", s.pkg, s.protocol), func(t *testing.T) {
+			folder, major := nodeModules(t)
+			if major < s.node {
+				t.Logf("NOT RUN: %s needs Node %d, this is %d; its older release runs", s.pkg, s.node, major)
+				return
+			}
+			runScript(t, e, folder, strings.TrimSuffix(s.script, ".mjs")+"-families.mjs", s.pkg, strconv.Itoa(s.protocol))
+		})
+	}
+}
+
 // scriptReport is the last line of a scenario.
 type scriptReport struct {
 	Event, Client, Version string

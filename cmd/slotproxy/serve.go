@@ -118,8 +118,9 @@ func (s *server) listen() error {
 
 // start starts everything but the data path.
 func (s *server) start(ctx context.Context) {
-	s.running.Add(3)
+	s.running.Add(4)
 	go s.runKeeper(ctx)
+	go s.runFunctions(ctx)
 	go s.runIdentity(ctx)
 	go s.runWatchdog(ctx)
 	if s.admin != nil {
@@ -198,6 +199,11 @@ func (s *server) runHTTP()  { s.part("HTTP port", s.http.serve()) }
 func (s *server) runIdentity(ctx context.Context) {
 	defer s.running.Done()
 	s.identity.run(ctx)
+}
+
+func (s *server) runFunctions(ctx context.Context) {
+	defer s.running.Done()
+	s.functions.Run(ctx)
 }
 
 // part reports how a part ended; its end without an error was asked for.

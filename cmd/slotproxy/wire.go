@@ -22,6 +22,7 @@ import (
 //	cluster.Source <-- topology <-- router.Keeper --OnTable--> proxy.Proxy <-- clients
 //	      ^                                                        ^
 //	      +--------- identity --commands, version, auth------------+
+//	      +--------- functions of new primaries                    |
 //	                                                               |
 //	admin.Server, HTTP port --> console, health, metrics ----------+
 //
@@ -32,14 +33,15 @@ type server struct {
 	level   *slog.LevelVar
 	started time.Time
 
-	certs    *certificates
-	source   *cluster.Source
-	topology *topology
-	identity *identity
-	keeper   *router.Keeper
-	proxy    *proxy.Proxy
-	admin    *admin.Server // nil for none
-	http     *httpPort     // nil for none
+	certs     *certificates
+	source    *cluster.Source
+	topology  *topology
+	identity  *identity
+	keeper    *router.Keeper
+	functions *cluster.Functions
+	proxy     *proxy.Proxy
+	admin     *admin.Server // nil for none
+	http      *httpPort     // nil for none
 
 	cfg      atomic.Pointer[config.Config] // in effect; replaced by reloads
 	reloads  atomic.Pointer[reloadState]
@@ -79,6 +81,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Seeds: cfg.Cluster.Seeds, Interval: cfg.Cluster.Refresh, Timeout: cfg.Cluster.Timeout,
 		Map: s.dialled, Log: log, OnTable: s.publish,
 	})
+	s.functions = cluster.NewFunctions(s.source, log)
 	s.identity = newIdentity(s.source, s.candidates, cfg, log)
 	s.proxy, err = proxy.New(proxy.Config{
 		Loops: cfg.Loops.Count, Lanes: cfg.Loops.Lanes,
@@ -86,7 +89,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Node:      proxy.NodeDial{TLS: nodeTLS, ConnectTimeout: cfg.Upstream.ConnectTimeout},
 		Limits:    limits(cfg), DrainSpread: cfg.Drain.Spread, Keeper: s.keeper, Log: log,
 		Commands: s.identity.commandTable, AuthRequired: s.identity.authRequired, Info: s.identity.face,
-		AllowRedirect: s.allowed,
+		AllowRedirect: s.allowed, EmulateCrossSlot: cfg.Upstream.CrossSlot == config.CrossSlotEmulate,
 	})
 	if err != nil {
 		return nil, fail(exitFailure, "start the data path: %w", err)
@@ -129,7 +132,7 @@ func limits(cfg *config.Config) proxy.Limits {
 	lim.NodeQueue, lim.BufferBudget = u.NodeQueue, l.BufferBudget
 	lim.Idle, lim.FirstCommand, lim.FrameStall, lim.WriteStall = l.Idle, l.FirstCommand, l.FrameStall, l.WriteStall
 	lim.RedirectBudget, lim.UpstreamTimeout, lim.MaxRedirects = u.RedirectBudget, u.Timeout, u.MaxRedirects
-	lim.Leases = u.MaxLeases
+	lim.Leases, lim.EmulateBytes = u.MaxLeases, u.EmulateBytes
 	before, after := &lim.BeforeAuth, &lim.AfterAuth
 	before.Args, before.Bulk, before.Inline, before.Query = l.BeforeAuth.Args, l.BeforeAuth.Bulk, l.BeforeAuth.Inline, l.BeforeAuth.Query
 	after.Args, after.Bulk, after.Inline, after.Query = l.AfterAuth.Args, l.AfterAuth.Bulk, l.AfterAuth.Inline, l.AfterAuth.Query
@@ -139,6 +142,7 @@ func limits(cfg *config.Config) proxy.Limits {
 // publish hands a new table to the loops. Called by the keeper's goroutine.
 func (s *server) publish(t *router.Table) {
 	s.proxy.SetTable(t)
+	s.functions.Adopt(t)
 	s.topology.seen.Do(s.topology.arrived)
 }
 

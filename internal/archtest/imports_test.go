@@ -49,6 +49,7 @@ var home = map[string][]string{
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench", "test"},
 	"github.com/redis/go-redis/v9":            {"bench", "test"},
 	"github.com/gomodule/redigo":              {"bench", "test"},
+	"github.com/hibiken/asynq":                {"test"},
 	"golang.org/x/sys":                        {"proxy", "internal/testcluster", "cmd", "bench", "test"},
 }
 
@@ -58,7 +59,6 @@ var testsMay = map[string]bool{
 	"github.com/valkey-io/valkey-go":      true,
 	"github.com/redis/go-redis/v9":        true,
 	"github.com/gomodule/redigo":          true,
-	"github.com/hibiken/asynq":            true,
 	"github.com/prometheus/client_golang": true,
 	"github.com/goccy/go-yaml":            true,
 }

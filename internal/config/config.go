@@ -94,8 +94,16 @@ type Upstream struct {
 	RedirectBudget time.Duration
 	MaxRedirects   int
 	MaxLeases      int
+	CrossSlot      string // CrossSlotStrict or CrossSlotEmulate
+	EmulateBytes   int
 	NodeQueue      int // bytes
 }
+
+// Values of Upstream.CrossSlot.
+const (
+	CrossSlotStrict  = "strict"
+	CrossSlotEmulate = "emulate"
+)
 
 // Request bounds what one client may send.
 type Request struct {

@@ -140,6 +140,14 @@ var pathSettings = []setting{
 	{"max_leases", "2000", false, "Connections to one node for blocking commands (BLPOP ...) and WATCH, for all loops together.",
 		"Each blocked client needs one; more wait in line. The node's maxclients is 10000 by default.",
 		func(c *Config) value { return intValue{p: &c.Upstream.MaxLeases, min: 1, max: 1 << 20} }},
+	{"cross_slot", CrossSlotStrict, false, "What becomes of a command whose keys lie in several slots: strict, or emulate.",
+		"strict answers CROSSSLOT as a cluster does; emulate carries it out in steps, which others may see: docs/commands.md says how for each.",
+		func(c *Config) value {
+			return enumValue{p: &c.Upstream.CrossSlot, allowed: []string{CrossSlotStrict, CrossSlotEmulate}}
+		}},
+	{"emulate_max_bytes", "64MiB", false, "Bytes that one such command may fetch or send; above it gets PROXYLIMIT.",
+		"As output_hard. Combining takes up to three times as much memory for a moment, and the other clients of the loop wait meanwhile.",
+		func(c *Config) value { return sizeValue{p: &c.Upstream.EmulateBytes, min: 64 * kib, max: 4 * gib} }},
 	{"max_redirects", "64", false, "How often one command follows MOVED or ASK.",
 		"A slot that moves on while its command is redirected needs two or three; later ones wait a little longer each, so 64 fill the budget.",
 		func(c *Config) value { return intValue{p: &c.Upstream.MaxRedirects, min: 5, max: 1024} }},

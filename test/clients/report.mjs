@@ -62,4 +62,6 @@ export function finish() {
   console.log(JSON.stringify({ event: 'done', ...result }));
   lines.close();
   process.stdin.destroy();
+  // A connection that a failed step left open would keep the process for ever.
+  setTimeout(() => process.exit(1), 3000).unref();
 }

@@ -28,7 +28,7 @@ type place struct {
 	hot  []uint16
 	name string // unique per run, class and client: keys of different clients never meet
 	n    int
-	home uint16 // the slot of a client that stays
+	home uint16 // the slot of a client that stays, a busy one
 	stay bool   // half of the clients stay in one slot: their commands are surely in flight when it opens
 }
 

@@ -188,12 +188,15 @@ func (o *Options) wants(name string) bool {
 	return len(o.Classes) == 0
 }
 
+// busySlots are few, so that many clients meet in each, and who opens one of them for long holds up many.
+const busySlots = 8
+
+func (o *Options) busy(i int) uint16 { return o.Hot[i*len(o.Hot)/busySlots] }
+
 func (o *Options) newShared(class string, perSlot int) *shared {
-	const few = 8 // slots: many clients meet on each
-	s := &shared{acked: make([]atomic.Int64, few*perSlot)}
-	for i := range few * perSlot {
-		slot := o.Hot[i/perSlot*len(o.Hot)/few]
-		s.keys = append(s.keys, fmt.Sprintf("{%s}%s:%s:%d", Tag(slot), o.Name, class, i))
+	s := &shared{acked: make([]atomic.Int64, busySlots*perSlot)}
+	for i := range busySlots * perSlot {
+		s.keys = append(s.keys, fmt.Sprintf("{%s}%s:%s:%d", Tag(o.busy(i/perSlot)), o.Name, class, i))
 	}
 	return s
 }

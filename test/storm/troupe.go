@@ -20,7 +20,7 @@ func (tr *troupe) newPlace() *place {
 	tr.places++
 	rnd := rand.New(rand.NewPCG(tr.opt.Seed, tr.seed+uint64(i)))
 	p := &place{rnd: rnd, hot: tr.opt.Hot, name: fmt.Sprintf("%s:%s%d", tr.opt.Name, tr.class, i), stay: i%2 == 0}
-	p.home = tr.opt.Hot[rnd.IntN(len(tr.opt.Hot))]
+	p.home = tr.opt.busy(rnd.IntN(busySlots))
 	return p
 }
 
