@@ -226,7 +226,12 @@ func TestWhoMayNotListenIsTold(t *testing.T) {
 		}
 	}
 	everywhere("ACL", "SETUSER", "bob", "on", ">pw", "+@all", "~*", "resetchannels", "&a", "&s*")
+	everywhere("ACL", "SETUSER", "eve", "on", ">pw", "+subscribe", "+auth", "resetchannels", "&a")
 	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	eve := connect(t, addr)
+	eve.send("AUTH eve pw", "SUBSCRIBE a", "PSUBSCRIBE a", "UNSUBSCRIBE")
+	eve.want("+OK", confirmation(2, "subscribe", "a", 1), "-NOPERM", "-NOPERM")
+	eve.Close()
 	free, bob := connect(t, addr), connect(t, addr)
 	free.send("SUBSCRIBE a b")
 	free.want("*3", "*3")

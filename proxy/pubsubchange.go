@@ -86,12 +86,8 @@ func (h *hub) through(f *feed, e *entry) {
 	case ch != nil:
 		if e.err != nil && e.extra {
 			h.restrand(e.topics)
-		} else if e.err != nil && !e.leave {
-			if h.misplaced(f, e) {
-				ch.again = true
-			} else if ch.err == nil {
-				ch.err = e.err
-			}
+		} else if e.err != nil {
+			h.refusedClient(f, e)
 		}
 		h.oneDone(ch)
 	case e.leave:
@@ -100,6 +96,20 @@ func (h *hub) through(f *feed, e *entry) {
 		h.refusedOwn(f, e)
 	default:
 		h.checkWide(e.topics)
+	}
+	if e.err != nil && e.leave && (e.ch == nil || resp.Classify(e.err) == resp.Moved) {
+		f.c.close(nil) // it would go on telling: it is a replica now, or the user may not unsubscribe
+	}
+}
+
+// refusedClient takes the refusal of a client's command.
+func (h *hub) refusedClient(f *feed, e *entry) {
+	switch ch := e.ch; {
+	case e.leave && resp.Classify(e.err) != resp.NoPerm:
+	case !e.leave && h.misplaced(f, e):
+		ch.again = true
+	case ch.err == nil:
+		ch.err = e.err
 	}
 }
 

@@ -180,7 +180,7 @@ func (a *audience) receivers(channel []byte, sharded bool, addr string) (clients
 func mergePublished(r *request, dst []byte) ([]byte, bool) {
 	p := r.fan.parts[0]
 	n, ok := integer(p.reply)
-	args := commandArgs(p.buf)
+	args := r.sess.l.commandOf(p)
 	if !ok || len(args) < 2 || p.conn == nil {
 		return append(dst, p.reply...), true
 	}
@@ -188,18 +188,9 @@ func mergePublished(r *request, dst []byte) ([]byte, bool) {
 	return resp.AppendInt(dst, int64(clients)+max(0, n-int64(conns))), true
 }
 
-// commandArgs are the arguments of a command as it goes on the wire.
-func commandArgs(command []byte) [][]byte {
-	var p resp.Parser
-	if n, err := p.Next(command, &resp.AfterAuth); err != nil || n == 0 {
-		return nil
-	}
-	return p.Args
-}
-
 // mergePubsub joins the replies of all primaries to a PUBSUB command.
 func mergePubsub(r *request, dst []byte) ([]byte, bool) {
-	a, args := &r.sess.l.p.audience, commandArgs(r.buf)
+	a, args := &r.sess.l.p.audience, r.sess.l.commandOf(r)
 	switch r.rule.Name {
 	case "pubsub|channels":
 		return a.channels(r, dst, plainTopic, args[2:])

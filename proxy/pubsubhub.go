@@ -21,6 +21,7 @@ type hub struct {
 	retryAt int64     // loop time before which nothing is tried again
 	fails   uint8     // tries since something worked
 	dueAt   int64     // loop time at which settle has work, 0: none
+	moveAt  int64     // loop time at which a sharded channel has waited long enough for its old node, 0: none
 }
 
 // topic is one thing that clients of a hub listen to.
@@ -41,6 +42,7 @@ type topic struct {
 	nowhere    bool            // counts as one that nobody hears, see audience
 	delivering bool
 	elsewhere  int64 // loop time since when its slot has had another owner, 0: it has not
+	poked      int64 // loop time at which a publisher last said so
 }
 
 // change is a (P|S)(UN)SUBSCRIBE of a client on its way.
@@ -228,6 +230,10 @@ func (l *loop) settleHubs() {
 
 // settle subscribes to what is adrift, ends what nobody wants, and tries clients' commands again.
 func (h *hub) settle() {
+	if h.moveAt != 0 && h.l.now >= h.moveAt {
+		h.moveAt = 0
+		h.checkShards()
+	}
 	h.endUnwanted()
 	if h.l.now < h.retryAt {
 		if len(h.stuck)+len(h.adrift) > 0 {

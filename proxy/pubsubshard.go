@@ -53,10 +53,23 @@ func (h *hub) followSlot(t *topic) {
 	switch owner := h.l.slots[t.slot].owner; {
 	case len(t.at) == 0:
 		h.strand(t)
-	case t.at[0].n == owner:
+	case t.at[0].n != owner:
+		h.misses(t)
+	case h.l.now-t.poked > moveAfter: // a publisher may know better than this loop
 		t.elsewhere = 0
-	case t.elsewhere == 0:
+	}
+}
+
+// misses notes that t is not heard where its slot is, and looks again when the old node has had time to end it.
+func (h *hub) misses(t *topic) {
+	if t.elsewhere == 0 {
 		t.elsewhere = h.l.now
+	}
+	if at := t.elsewhere + moveAfter; at > h.l.now {
+		if h.moveAt == 0 || at < h.moveAt {
+			h.moveAt = at
+		}
+		h.due(at)
 	}
 }
 
@@ -103,8 +116,9 @@ func (l *loop) pokeShards(slot uint16, addr string) {
 				h.strand(t)
 				h.retryAt = l.now
 				h.due(l.now)
-			case t.elsewhere == 0 && t.at[0].n.addr != addr:
-				t.elsewhere = l.now
+			case t.at[0].n.addr != addr:
+				t.poked = l.now
+				h.misses(t)
 			}
 		}
 	}

@@ -133,6 +133,53 @@ func subscribersOutlive(t *testing.T, cluster *testcluster.Cluster) {
 	}
 }
 
+func TestSubscribersMissNothingOverAManualFailover(t *testing.T) {
+	found := testcluster.Need(t)
+	for _, v := range []testcluster.Version{found[0], found[len(found)-1]} {
+		t.Run(string(v), func(t *testing.T) {
+			cluster := failoverCluster(t, v)
+			p := startProxy(t, cluster.Addrs()[:2], "--loops", "2")
+			shard := keyIn(slot0, "shard")
+			all := []*heard{{c: p.dial(t), name: "plain"}, {c: p.dial(t), name: "sharded"}, {c: p.dial(t), name: "sharded, other loop"}}
+			do(t, all[0].c, "SUBSCRIBE", "plain")
+			do(t, all[1].c, "SSUBSCRIBE", shard)
+			do(t, all[2].c, "SSUBSCRIBE", shard)
+			publisher := p.dial(t)
+			n := 0
+			publish := func() {
+				n++
+				for _, args := range [][]string{{"PUBLISH", "plain", strconv.Itoa(n)}, {"SPUBLISH", shard, strconv.Itoa(n)}} {
+					if v := do(t, publisher, args...); v.Kind != ':' {
+						t.Fatalf("%v: got %s", args, v)
+					}
+				}
+				for _, h := range all {
+					h.take(t)
+				}
+			}
+			for range 2 {
+				replica := replicaOf(t, cluster, ownerOf(t, cluster, slot0))
+				if _, err := cluster.Do(replica, "CLUSTER", "FAILOVER"); err != nil {
+					t.Fatal(err)
+				}
+				for start := time.Now(); time.Since(start) < 4*time.Second; {
+					publish()
+				}
+				if owner := ownerOf(t, cluster, slot0); owner != replica {
+					t.Fatal("the replica has not taken over")
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+			for _, h := range all {
+				h.take(t)
+				if h.last != int64(n) || h.skip > 0 {
+					t.Errorf("%s: the last message is %d of %d, and %d are missing", h.name, h.last, n, h.skip)
+				}
+			}
+		})
+	}
+}
+
 func TestSubscribersLeaveANodeThatIsFrozen(t *testing.T) {
 	cluster := testcluster.ForTest(t, testcluster.Options{NodeTimeout: 30 * time.Second})
 	p := startProxy(t, cluster.Addrs(), "--upstream-timeout", "1s")
