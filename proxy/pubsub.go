@@ -274,12 +274,13 @@ func (s *session) publish(rule *router.Rule, raw []byte) bool {
 }
 
 // home is the node that subscriptions to channels and patterns are at, and that PUBLISH goes to: the same for all loops,
-// so that messages keep the order in which they were published. It stays while it can be reached.
+// so that messages keep the order in which they were published. It stays while it can be reached, also as a replica:
+// those who listen there would miss something if they left.
 func (l *loop) home() *node {
 	for range 3 { // another loop may choose at the same moment
 		addr := l.p.home.Load()
 		if addr != nil {
-			if n := l.nodes[*addr]; n != nil && l.isPrimary(n) && l.reachable(n) {
+			if n := l.nodes[*addr]; n != nil && l.reachable(n) {
 				return n
 			}
 		}
