@@ -186,7 +186,7 @@ func (s *session) overdue() (metrics.DisconnectReason, error) {
 		return metrics.DisconnectProtocol, errStalled
 	case len(s.in) > 0 && s.stops == 0 && quiet > lim.FrameStall.Nanoseconds():
 		return metrics.DisconnectProtocol, errStalled
-	case lim.Idle > 0 && s.head == nil && s.stops&stopPaused == 0 && quiet > lim.Idle.Nanoseconds():
+	case lim.Idle > 0 && s.head == nil && s.subs == nil && s.stops&stopPaused == 0 && quiet > lim.Idle.Nanoseconds():
 		return metrics.DisconnectIdle, errIdle
 	}
 	return 0, nil

@@ -56,6 +56,9 @@ func (s *session) mode() clientMode {
 			m.Flags += letter
 		}
 	}
+	m.Sub, m.PSub, m.SSub = s.subscriptions()
+	m.Pubsub = s.subs != nil
+	flag(m.Pubsub, "P")
 	flag(s.tx != nil, "x")
 	flag(s.blocked != nil, "b")
 	flag(s.tracking != nil, "t")

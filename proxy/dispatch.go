@@ -19,6 +19,9 @@ func (s *session) command(raw []byte) bool {
 	if !rule.ArityOK(len(args)) {
 		return s.wrongArity(rule)
 	}
+	if s.subs != nil && s.listening() && !whileListening[rule.Name] {
+		return s.refuse(rule, onlySubscribe(rule))
+	}
 	if !rule.Built {
 		return s.refuse(rule, unsupported(rule))
 	}
@@ -47,6 +50,10 @@ func (s *session) command(raw []byte) bool {
 		s.script(rule, raw)
 	case router.AnyNode:
 		s.anywhere(rule, raw)
+	case router.Publish:
+		return s.publish(rule, raw)
+	case router.Subscribe:
+		return s.subscribe(rule)
 	case router.Local:
 		return s.answer(rule)
 	case router.Scan:

@@ -32,6 +32,10 @@
 //	               cursor.go cursors, of HSCAN too; glob.go MATCH; keyspace.go what else asks the whole keyspace
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
 //	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
+//	pubsub.go      SUBSCRIBE, PUBLISH and what a client is subscribed to; glob.go what a pattern matches
+//	pubsubhub.go   what a loop's clients of one user listen to, and where; pubsubchange.go their commands on the way;
+//	               pubsubfeed.go one node connection with messages; pubsubshard.go channels that follow their slot;
+//	               pubsubcount.go how many listen, over all loops
 //	script.go      scripts and functions; scripts.go what is known of them; scriptall.go SCRIPT and FUNCTION
 //	ask.go         commands of the proxy's own
 //	request.go     the one state machine that all of this moves

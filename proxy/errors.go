@@ -39,6 +39,7 @@ const (
 	errTextUnblocked       = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 	errTextNoMultiExec     = "ERR EXEC without MULTI"
 	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
+	errTextManyChannels    = "PROXYLIMIT the client is subscribed to too many channels"
 	errTextBigTransaction  = "PROXYLIMIT the transaction has too many commands or bytes"
 
 	errTextClusterOff    = "ERR This instance has cluster support disabled"
@@ -80,6 +81,7 @@ var (
 	errSlowConsumer = errors.New("the client does not read")
 	errBudget       = errors.New("the buffer budget is spent")
 	errIdle         = errors.New("idle")
+	errNotAllowed   = errors.New("the client's user may not listen any more")
 	errDrained      = errors.New("drained")
 	errKilled       = errors.New("killed by another client")
 	errProtocol     = errors.New("protocol error")
@@ -101,6 +103,7 @@ const (
 	causeRedirects
 	causeUnknownNode
 	causeLease
+	causeSubscribers
 )
 
 func causeOf(k resp.ErrorKind) waitCause {
@@ -149,6 +152,8 @@ func (w waitCause) giveUp(l *loop, r *request) string {
 		return "CLUSTERDOWN " + where + " was said to be at an address that is not a node of the cluster" + after
 	case causeLease:
 		return "PROXYBUSY all connections that the node may have for blocking commands and WATCH are in use (max_leases)" + after
+	case causeSubscribers:
+		return "CLUSTERDOWN the subscribers of " + where + " cannot follow it" + after
 	case causeUnreachable, causeLost:
 		return "CLUSTERDOWN the node that serves " + where + " cannot be reached" + after
 	}
@@ -286,6 +291,16 @@ func notInTransaction(rule *router.Rule) string {
 
 func unsupported(rule *router.Rule) string {
 	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) + " " + rule.Why
+}
+
+// onlySubscribe refuses what a RESP2 client may not send while it is subscribed.
+func onlySubscribe(rule *router.Rule) string {
+	return "ERR Can't execute '" + rule.Name +
+		"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+}
+
+func notSubscribed(rule *router.Rule) string {
+	return "NOSUB '" + rule.Name + "' command executed not in subscribed mode"
 }
 
 // partlyDone words the end of a command in several slots that was carried out in part.

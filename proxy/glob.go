@@ -76,3 +76,21 @@ func globClass(pattern []byte, p int, c byte) (next int, ok bool) {
 	}
 	return min(p+1, len(pattern)), match != not
 }
+
+// mayMatch says whether a pattern can match a name that begins with prefix; in doubt it says yes.
+func mayMatch(pattern, prefix []byte) bool {
+	for _, c := range prefix {
+		if len(pattern) == 0 {
+			return false
+		}
+		if pattern[0] == '*' || pattern[0] == '[' {
+			return true
+		}
+		next, ok := globOne(pattern, 0, c)
+		if !ok {
+			return false
+		}
+		pattern = pattern[next:]
+	}
+	return true
+}

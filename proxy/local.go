@@ -113,6 +113,10 @@ func (s *session) saySimple(t string) { s.say([]byte("+" + t + "\r\n")) }
 var pong = []byte("+PONG\r\n")
 
 func localPing(s *session, args [][]byte) {
+	if s.listening() && len(args) <= 2 {
+		s.say(listenedPing(args))
+		return
+	}
 	switch len(args) {
 	case 1:
 		s.say(pong)
@@ -121,6 +125,15 @@ func localPing(s *session, args [][]byte) {
 	default:
 		s.ownError(wrongArity(s.rule))
 	}
+}
+
+// listenedPing is PONG in the form of a message, for a client that takes every reply for one.
+func listenedPing(args [][]byte) []byte {
+	b := resp.AppendBulkString(resp.AppendArray(nil, 2), "pong")
+	if len(args) == 2 {
+		return resp.AppendBulk(b, args[1])
+	}
+	return resp.AppendBulk(b, nil)
 }
 
 func localEcho(s *session, args [][]byte) {
@@ -155,7 +168,7 @@ func localKeySlot(s *session, args [][]byte) {
 }
 
 // resetters are what RESET undoes. The name of the client's library stays, as in the server.
-var resetters = []func(*session){(*session).dropTransaction, (*session).unwatch, (*session).endTracking, resetIdentity, resetClient}
+var resetters = []func(*session){(*session).dropTransaction, (*session).unwatch, (*session).endTracking, (*session).unsubscribeAll, resetIdentity, resetClient}
 
 func resetIdentity(s *session) {
 	s.use(s.l.plain)

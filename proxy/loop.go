@@ -46,8 +46,10 @@ type loop struct {
 	sessions []*session
 	nodes    map[string]*node
 	profiles map[profileKey]*profile
-	trackers int      // clients with CLIENT TRACKING
-	plain    *profile // no AUTH, database 0, RESP2: what a new client has
+	trackers int               // clients with CLIENT TRACKING
+	hubs     map[*profile]*hub // of the users whose clients are subscribed
+	hubsDue  int64             // loop time at which one of them has something to do, 0: none
+	plain    *profile          // no AUTH, database 0, RESP2: what a new client has
 
 	cmds      *commandSet
 	bodies    bodies
@@ -95,7 +97,7 @@ func newLoop(p *Proxy, id int) (*loop, error) {
 	l := &loop{
 		p: p, id: id, log: p.log, limits: &p.cfg.Limits, lanes: p.cfg.Lanes, poll: poll,
 		budget: p.cfg.Limits.BufferBudget / p.cfg.Loops,
-		nodes:  map[string]*node{}, profiles: map[profileKey]*profile{},
+		nodes:  map[string]*node{}, profiles: map[profileKey]*profile{}, hubs: map[*profile]*hub{},
 		rbuf: make([]byte, readSize), iov: make([][]byte, 0, maxIovecs),
 		cmds: p.commands.Load(), now: monotonic(),
 	}
@@ -122,6 +124,7 @@ func (l *loop) run() {
 		l.receive()
 		l.wakeDue()
 		l.checkPause()
+		l.settleHubs()
 		l.tick()
 		l.settleOutput()
 		l.stats.Iterations++
@@ -136,6 +139,9 @@ func (l *loop) sleep() time.Duration {
 	d := idleSleep
 	if len(l.troubled) > 0 || l.stats.InFlight > 0 {
 		d = busySleep
+	}
+	if l.hubsDue > 0 {
+		d = min(d, max(time.Duration(l.hubsDue-l.now), 0))
 	}
 	if len(l.waiting) > 0 {
 		d = min(d, max(time.Duration(l.waiting[0].wake-l.now), 0))
@@ -223,6 +229,7 @@ func (l *loop) tick() {
 	}
 	l.lastSlow = l.now
 	l.checkSessions()
+	l.checkHubs()
 	l.dropIdleProfiles()
 	l.reachAll()
 	l.dropIdleLeases()

@@ -20,6 +20,7 @@ var mergers = map[router.Merge]mergeFn{
 	router.MergeRandom: mergeRandom,
 	router.MergeInfo:   mergeInfo,
 	router.MergeLeasts: mergeLeasts,
+	router.MergePubsub: mergePubsub,
 	router.MergeNone:   mergeFirst,
 
 	router.MergeLog:       mergeLog,

@@ -190,7 +190,7 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 		return s.refuse(rule, s.l.notInMulti(rule))
 	}
 	switch rule.Policy {
-	case router.Shard, router.Split, router.Script, router.Lease, router.Iterate:
+	case router.Shard, router.Split, router.Script, router.Lease, router.Iterate, router.Publish:
 		d, keys := router.Decide(rule, args, s.l.keys)
 		s.l.keys = keys
 		if d.Cross || d.HasSlot && t.hasSlot && d.Slot != t.slot {

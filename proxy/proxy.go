@@ -102,6 +102,9 @@ type Proxy struct {
 	commands atomic.Pointer[commandSet]
 	scripts  scripts
 
+	audience audience               // of what clients are subscribed to
+	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
+
 	clients    atomic.Int64  // open sessions, for MaxClients
 	lastClient atomic.Uint64 // the newest session's id
 

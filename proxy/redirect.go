@@ -256,12 +256,18 @@ func (l *loop) send(r *request) {
 	n := r.to
 	if n == nil && r.hasSlot {
 		n = l.slots[r.slot].owner
+	} else if n == nil && r.publish {
+		n = l.home()
 	} else if n == nil {
 		n = l.anyNode(s)
 	}
 	if n == nil {
 		l.hint(router.Hint{Cause: router.Down, Slot: r.slot, HasSlot: r.hasSlot})
 		l.tryLater(r, causeNoOwner)
+		return
+	}
+	if r.publish && l.tooEarly(r, n) {
+		l.tryLater(r, causeSubscribers)
 		return
 	}
 	var c *nodeConn

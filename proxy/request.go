@@ -78,6 +78,7 @@ type request struct {
 	own       bool // needs a node connection of its client's own, see lease.go
 	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
 	script    bool // may make the node answer too often or too seldom, see suspect.go
+	publish   bool // a message for subscribers
 	reloaded  bool // its script was missing once
 	wrapped   bool // sent as a transaction of its own, see script.go
 	nonce     bool // asks whether the replies still fit, see suspect.go

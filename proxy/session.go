@@ -49,27 +49,29 @@ type session struct {
 
 	profile   *profile
 	authed    bool
-	failures  int          // AUTH failures
-	name      string       // CLIENT SETNAME
-	libName   string       // CLIENT SETINFO
-	libVer    string       //
-	capa      string       // CLIENT CAPA
-	noEvict   bool         // CLIENT NO-EVICT
-	noTouch   bool         // CLIENT NO-TOUCH
-	hearing   hearing      // CLIENT REPLY
-	wrong     bool         // the command at hand was answered with an error of the proxy's own
-	asked     bool         // the command at hand is answered, and counted, later
-	rule      *router.Rule // of its last command, for CLIENT LIST
-	login     *login       // an AUTH, HELLO or SELECT that a node has to confirm
-	tx        *transaction // between MULTI and EXEC
-	spare     *transaction // for the next one
-	watch     *watch       // between WATCH and EXEC
-	tracking  *tracking    // CLIENT TRACKING is on
-	caching   string       // CLIENT CACHING to go before the next command
-	blocked   *request     // waits in a node
-	wrote     []*node      // got a write of this client since its last WAIT
-	pushes    []byte       // messages that came in the middle of a reply
-	captured  []byte       // what a command of a transaction answers, see capture
+	failures  int            // AUTH failures
+	name      string         // CLIENT SETNAME
+	libName   string         // CLIENT SETINFO
+	libVer    string         //
+	capa      string         // CLIENT CAPA
+	noEvict   bool           // CLIENT NO-EVICT
+	noTouch   bool           // CLIENT NO-TOUCH
+	hearing   hearing        // CLIENT REPLY
+	wrong     bool           // the command at hand was answered with an error of the proxy's own
+	asked     bool           // the command at hand is answered, and counted, later
+	rule      *router.Rule   // of its last command, for CLIENT LIST
+	login     *login         // an AUTH, HELLO or SELECT that a node has to confirm
+	tx        *transaction   // between MULTI and EXEC
+	spare     *transaction   // for the next one
+	watch     *watch         // between WATCH and EXEC
+	tracking  *tracking      // CLIENT TRACKING is on
+	caching   string         // CLIENT CACHING to go before the next command
+	blocked   *request       // waits in a node
+	subs      *subscriptions // nil without any
+	published *node          // that its last PUBLISH went to
+	wrote     []*node        // got a write of this client since its last WAIT
+	pushes    []byte         // messages that came in the middle of a reply
+	captured  []byte         // what a command of a transaction answers, see capture
 	capturing bool
 	reason    metrics.DisconnectReason
 	commands  uint64 // complete commands ever received
@@ -423,6 +425,10 @@ func (s *session) lost(err error) {
 	s.unwatch()
 	s.dropTransaction()
 	s.endTracking()
+	if s.subs != nil && s.reason == metrics.DisconnectSlowConsumer {
+		l.stats.SubscribersCut++
+	}
+	s.unsubscribeAll()
 	l.removeSession(s)
 	l.stats.SessionsClosed[s.reason]++
 	s.profile.left()

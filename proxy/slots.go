@@ -160,6 +160,7 @@ func (l *loop) adoptTable(t *router.Table) {
 	}
 	l.reachAll()
 	l.sweepTrouble()
+	l.followTable()
 	l.wakeWaiting()
 }
 

@@ -266,7 +266,9 @@ func (l *loop) pushTo(id uint64, push []byte) {
 }
 
 // hears says whether the client is subscribed to a channel.
-func (s *session) hears(string) bool { return false }
+func (s *session) hears(channel string) bool {
+	return s.subs != nil && s.subs.of[plainTopic][channel] != nil
+}
 
 func clientCaching(s *session, args [][]byte) {
 	yes, no := bytes.EqualFold(args[2], []byte("yes")), bytes.EqualFold(args[2], []byte("no"))

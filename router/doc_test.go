@@ -28,6 +28,7 @@ var policyTexts = []struct {
 	{Iterate, "sent to the node of its key; the cursor is marked with the node that gave it"},
 	{Transaction, "collected, and executed as a block on the node of its keys"},
 	{Lease, "runs on a node connection that is the client's own meanwhile"},
+	{Publish, "sent to the node that the proxy's subscribers listen at, or to the owner of the sharded channel; the reply counts the clients of the proxy"},
 	{Subscribe, "one subscription a node, shared by all clients of the proxy"},
 	{Script, "runs on the node of its keys; code is kept on all nodes"},
 	{Refused, "answered with `-PROXYUNSUPPORTED <command> <reason>`"},

@@ -45,6 +45,10 @@ func transaction(name string) policy { return policy{name: name, policy: Transac
 // lease entries run on a node connection of their client's own.
 func lease(name string, merge Merge) policy { return policy{name: name, policy: Lease, merge: merge} }
 
+// subscribe entries change what a client listens to; publish entries talk to those who do.
+func subscribe(name string) policy { return policy{name: name, policy: Subscribe} }
+func publish(name string) policy   { return policy{name: name, policy: Publish} }
+
 // script entries run code on the node of their keys.
 func script(name string) policy { return policy{name: name, policy: Script} }
 
@@ -54,11 +58,9 @@ func refused(name, why string) policy { return policy{name: name, policy: Refuse
 // later entries have their final policy, which is not built yet.
 func later(name string, p Policy, why string) policy { return policy{name: name, policy: p, why: why} }
 
-func (p policy) later(why string) policy    { p.why = why; return p }
 func (p policy) answers(text string) policy { p.answer = text; return p }
 func (p policy) but(differs string) policy  { p.differs = differs; return p }
 func (p policy) repeats() policy            { p.repeat = true; return p }
-func (p policy) once() policy               { p.repeat = false; return p }
 
 // emulated entries work over several slots with cross_slot: emulate; differs says what is not as on one server.
 func (p policy) emulated(differs string) policy { p.emulate = differs; return p }

@@ -15,13 +15,14 @@ const (
 	Iterate             // send it to the node of its slot, whose cursor is marked as that node's
 	Transaction         // MULTI, EXEC and their family
 	Lease               // needs a node connection of the client's own while it runs
+	Publish             // a message for subscribers: to the node that the proxy's own listen at, or to that of its slot
 	Subscribe           // the node keeps sending after the reply
 	Script              // runs code on the node of its keys; the proxy knows the code
 	Refused             // answered with an error and Why
 )
 
 var policyNames = [...]string{"", "Shard", "Split", "AllPrimaries", "AnyNode", "Local", "Scan", "Iterate", "Transaction", "Lease",
-	"Subscribe", "Script", "Refused"}
+	"Publish", "Subscribe", "Script", "Refused"}
 
 // String returns the name used in docs and logs.
 func (p Policy) String() string {
@@ -47,6 +48,7 @@ const (
 	MergeMGet                   // arrays of the parts, put back into the order of the keys
 	MergeRandom                 // one of the replies that are not null, chosen at random; null when all are
 	MergeInfo                   // INFO texts, made into that of one server
+	MergePubsub                 // of the nodes' subscribers and the proxy's
 	MergeLeasts                 // arrays of integers, the smallest at each place
 	MergeLog                    // entries of a SLOWLOG or COMMANDLOG and those of the proxy, newest first
 	MergeLogLen                 // their number
@@ -61,7 +63,7 @@ const (
 )
 
 var mergeNames = [...]string{"", "sum", "smallest", "largest", "OK when all are", "first", "arrays joined",
-	"values in key order", "one at random", "one INFO", "smallest at each place",
+	"values in key order", "one at random", "one INFO", "subscribers of all", "smallest at each place",
 	"entries of all and the proxy's, newest first", "their number", "OK when all are", "entries of all, newest first",
 	"largest", "newest and largest of each event", "samples of all", "counts added", "different reports joined", "sums and averages"}
 

@@ -44,6 +44,13 @@ type Counters struct {
 	LeasesBusy              int64 // gauge: connections that one client has for itself
 	LeaseWaits              uint64
 
+	// Subscriptions.
+	Subscribers    int64 // gauge: clients that are subscribed to something
+	Subscriptions  int64 // gauge: channels and patterns of all clients
+	MessagesIn     uint64
+	MessagesOut    uint64
+	SubscribersCut uint64 // did not read their messages
+
 	// Bytes and system calls, by Side.
 	BytesIn     [numSides]uint64
 	BytesOut    [numSides]uint64
@@ -95,6 +102,11 @@ func (c *Counters) AddTo(sum *Counters) {
 	sum.InFlight += c.InFlight
 	sum.LeasesBusy += c.LeasesBusy
 	sum.LeaseWaits += c.LeaseWaits
+	sum.Subscribers += c.Subscribers
+	sum.Subscriptions += c.Subscriptions
+	sum.MessagesIn += c.MessagesIn
+	sum.MessagesOut += c.MessagesOut
+	sum.SubscribersCut += c.SubscribersCut
 
 	addAll(sum.BytesIn[:], c.BytesIn[:])
 	addAll(sum.BytesOut[:], c.BytesOut[:])

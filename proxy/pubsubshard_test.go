@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"slotproxy/internal/testnode"
+)
+
+// confirms answers an SSUBSCRIBE of one channel.
+func confirms(name string) testnode.Action {
+	return testnode.Raw(confirmation(3, "ssubscribe", name, 1))
+}
+
+func TestAShardedSubscriptionFollowsItsSlotUnseen(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.owner.On("HELLO", testnode.Default(), testnode.Raw(heard(3, "smessage", "{t}c", "1")),
+		testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
+	s.owner.On("SSUBSCRIBE {t}c", testnode.Moved(s.slot, s.next.Addr()))
+	s.next.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.next.On("HELLO", testnode.Default(), testnode.Raw(heard(3, "smessage", "{t}c", "2")))
+	s.send("SSUBSCRIBE {t}c")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1))
+	s.want(heard(2, "smessage", "{t}c", "1"), heard(2, "smessage", "{t}c", "2"))
+	s.silent(50 * time.Millisecond)
+	s.next.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
+	s.send("SUNSUBSCRIBE")
+	s.want(confirmation(2, "sunsubscribe", "{t}c", 0))
+}
+
+func TestAMessageWaitsUntilTheSubscribersAreWhereItGoes(t *testing.T) {
+	s := script(t, Config{Loops: 2})
+	hold := make(chan struct{})
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.owner.Every("SSUBSCRIBE {t}c", testnode.Moved(s.slot, s.next.Addr()))
+	s.owner.Every("SPUBLISH ...", testnode.Do(func() { s.set.Give(s.slot, indexOf(s.set, s.next)) }),
+		testnode.Moved(s.slot, s.next.Addr()))
+	s.owner.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
+	s.next.On("SSUBSCRIBE {t}c", testnode.Until(hold), confirms("{t}c"))
+	s.next.Every("SPUBLISH ...", testnode.Raw(":1\r\n"))
+	s.send("SSUBSCRIBE {t}c")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1))
+	d := connect(t, s.proxy.Addrs()[0].String())
+	d.send("SPUBLISH {t}c 1", "SPUBLISH {t}c 2")
+	s.next.Wait(t, "SSUBSCRIBE {t}c", 1)
+	time.Sleep(100 * time.Millisecond)
+	if got := arrivals(s.next, "SPUBLISH"); got != "" {
+		t.Errorf("the new owner saw %q before the subscription", got)
+	}
+	close(hold)
+	d.want(":1", ":1")
+	if got := arrivals(s.next, "SPUBLISH"); got != "SPUBLISH {t}c 1, SPUBLISH {t}c 2" {
+		t.Errorf("the new owner saw %q", got)
+	}
+}
+
+func TestASubscriptionThatANodeCannotServeNowIsTriedAgain(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	for _, e := range []string{"LOADING Valkey is loading the dataset in memory", "CLUSTERDOWN The cluster is down"} {
+		s.owner.On("SSUBSCRIBE {t}c", testnode.Error(e))
+	}
+	s.owner.On("SSUBSCRIBE {t}c", testnode.Close())
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.owner.On("SSUBSCRIBE {t}d", testnode.Error("NOPERM No permissions to access a channel"))
+	s.send("SSUBSCRIBE {t}c", "SSUBSCRIBE {t}d", "PING")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1), "-NOPERM", "*2\r\n$4\r\npong\r\n")
+	s.silent(50 * time.Millisecond)
+}
+
+func TestAFeedThatIsOutOfStepIsClosedAndReplaced(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	s.owner.On("SSUBSCRIBE {t}c", testnode.Raw("+OK\r\n"))
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.send("SSUBSCRIBE {t}c", "PING")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1), "*2\r\n$4\r\npong\r\n")
+	if got := s.proxy.Snapshot().Desyncs; got != 1 {
+		t.Errorf("%d connections were out of step, want 1", got)
+	}
+}
