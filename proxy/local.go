@@ -201,6 +201,9 @@ func (s *session) use(p *profile) {
 		old.pushTo, old.cut = nil, nil
 		s.l.dropProfile(old)
 	}
+	if p.key.client == s.id && s.tracking != nil && old != p && !s.closed {
+		s.forget() // what it has read is watched on connections that are gone
+	}
 	if p.key.client == s.id {
 		p.pushTo, p.cut = s.invalidated, s.forget
 	}

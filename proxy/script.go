@@ -47,7 +47,9 @@ func mayWrite(rule *router.Rule) bool {
 func (l *loop) codeOf(rule *router.Rule, args [][]byte) []*code {
 	switch rule.Name {
 	case "eval", "eval_ro":
-		l.learn(args[1])
+		if n, ok := resp.ParseInt(args[2]); ok && n >= 0 && n <= int64(len(args)-3) { // or the server does not look at it
+			l.learn(args[1])
+		}
 	case "evalsha", "evalsha_ro":
 		if x := l.p.scripts.find(args[1]); x != nil {
 			return x.alone
@@ -64,6 +66,11 @@ const tryAgainLine = "-TRYAGAIN Multiple keys request during rehashing of slot\r
 func (l *loop) examine(c *nodeConn, r *request, line []byte) {
 	kind := resp.Classify(line)
 	switch {
+	case bytes.HasPrefix(line, notCompiled):
+		if args := l.commandOf(r); len(args) > 1 {
+			l.p.scripts.remove(args[1])
+		}
+		l.finish(r, line)
 	case kind == resp.NoScript && len(r.uses) == 1 && !r.reloaded:
 		l.question(c, r, line, r.uses[0].exists, (*loop).scriptGone)
 	case !redirects(line):
@@ -81,6 +88,9 @@ func (l *loop) examine(c *nodeConn, r *request, line []byte) {
 		l.question(c, r, line, pingCommand, (*loop).reallySteered)
 	}
 }
+
+// notCompiled begins the error of a script that servers do not keep.
+var notCompiled = []byte("-ERR Error compiling script")
 
 var roleCommand = []byte("*1\r\n$4\r\nROLE\r\n")
 

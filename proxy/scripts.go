@@ -126,6 +126,17 @@ func (x *scripts) find(name []byte) *code {
 	return c
 }
 
+// remove drops one script.
+func (x *scripts) remove(body []byte) {
+	sum := sha1.Sum(body)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c := x.bySHA[hex.EncodeToString(sum[:])]; c != nil {
+		x.removeLocked(c)
+		x.changes.Add(1)
+	}
+}
+
 // forget drops all of them.
 func (x *scripts) forget() {
 	x.mu.Lock()

@@ -108,6 +108,10 @@ func (s *session) beginTracking(t *tracking) {
 	if t.redirect != 0 && s.profile.key.proto < 3 {
 		t.command = redirected(t.command)
 	}
+	if old := s.tracking; old != nil && old.redirect == 0 && t.redirect == 0 {
+		s.retrack(t)
+		return
+	}
 	if old := s.tracking; old != nil {
 		t.command = append(append([]byte(nil), old.command...), t.command...)
 		t.commands += old.commands
@@ -145,6 +149,45 @@ func (s *session) beginTracking(t *tracking) {
 		s.goParts(r)
 		return true
 	}
+}
+
+// retrack adds options on the connections that the client has, so that what is watched there stays so. One node judges
+// them for all.
+func (s *session) retrack(t *tracking) {
+	r := s.request(s.rule, nil)
+	r.fan = s.l.newFanout()
+	r.fan.raw = true
+	r.fan.merge = func(r *request, dst []byte) ([]byte, bool) {
+		p := r.fan.parts[0]
+		if string(p.reply) == string(okReply) {
+			r.sess.retracked(t, p.conn)
+		}
+		return append(dst, p.reply...), true
+	}
+	p := s.l.newPart(r)
+	p.once = false
+	s.l.setBuf(p, t.command)
+	s.stop(stopBarrier)
+	s.goParts(r)
+}
+
+// retracked gives the options to the other connections, and to those to come.
+func (s *session) retracked(t *tracking, first *nodeConn) {
+	l, old, p := s.l, s.tracking, s.profile
+	for _, n := range l.nodes {
+		for _, c := range n.conns {
+			if c.profile == p && c != first && c.attached {
+				l.ask(c, t.command, nil)
+			}
+		}
+	}
+	delete(l.profiles, p.key)
+	p.key.tracking += string(t.command)
+	p.key.trackings++
+	l.profiles[p.key] = p
+	old.bcast, old.optin, old.optout, old.noloop = t.bcast, t.optin, t.optout, t.noloop
+	old.command, old.commands = append(old.command, t.command...), old.commands+1
+	old.prefixes = append(old.prefixes, t.prefixes...)
 }
 
 // redirected adds REDIRECT to a CLIENT TRACKING, with a token where the name belongs.

@@ -31,8 +31,7 @@ func TestTrackingTellsOfChangesWhereverTheKeysLie(t *testing.T) {
 			d.want("+OK", "+OK")
 			c.want(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n")
 			c.send("CLIENT TRACKING OFF", "CLIENT TRACKING ON BCAST PREFIX x", "CLIENT TRACKING ON BCAST PREFIX y")
-			// The second one opens other connections: what changes meanwhile nobody tells.
-			c.want("+OK", "+OK", ">2\r\n$10\r\ninvalidate\r\n_\r\n", "+OK")
+			c.want("+OK", "+OK", "+OK")
 			for _, k := range []string{"x1", "x2", "y1", "x3", "y2"} {
 				d.send("SET " + k + " 1")
 				d.want("+OK")

@@ -173,6 +173,8 @@ func (r *reader) compare(i int, bare, test *client, want, got heard) *Difference
 			return d
 		}
 	}
+	sortPatterns(want.messages)
+	sortPatterns(got.messages)
 	if !slices.EqualFunc(want.messages, got.messages, bytes.Equal) {
 		return &Difference{What: fmt.Sprintf("messages for client %d", i), Want: join(want.messages), Got: join(got.messages)}
 	}
@@ -250,4 +252,27 @@ func (h heard) end() string {
 		return "(nothing more in time)"
 	}
 	return "(no further reply)"
+}
+
+// sortPatterns orders the messages that one PUBLISH gave to several patterns of a client: the server walks over its patterns in the order
+// of a hash table.
+func sortPatterns(messages [][]byte) {
+	const head = "4\r\n$8\r\npmessage\r\n"
+	for i := 0; i < len(messages); {
+		n := i
+		for n < len(messages) && len(messages[n]) > 0 && bytes.HasPrefix(messages[n][1:], []byte(head)) && samePublished(messages[i], messages[n]) {
+			n++
+		}
+		slices.SortFunc(messages[i:n], bytes.Compare)
+		i = max(n, i+1)
+	}
+}
+
+// samePublished compares what stands behind the pattern.
+func samePublished(a, b []byte) bool {
+	behind := func(m []byte) []byte {
+		parts := bytes.SplitN(m, []byte("\r\n"), 6) // type, length, pmessage, length, pattern
+		return parts[len(parts)-1]
+	}
+	return bytes.Equal(behind(a), behind(b))
 }

@@ -305,7 +305,8 @@ func (r *runner) finish(last int) (*Difference, error) {
 // invalidations compares of which keys a client was told that they have changed.
 func (r *runner) invalidations(i int) (*Difference, error) {
 	bare, test := r.bare.clients[i], r.test.clients[i]
-	for start := time.Now(); !maps.Equal(bare.invalid, test.invalid); time.Sleep(pause) {
+	// To forget all is always right: a proxy says so when HELLO or AUTH give the client other connections.
+	for start := time.Now(); !maps.Equal(bare.invalid, test.invalid) && !test.invalid["everything"]; time.Sleep(pause) {
 		if time.Since(start) > r.test.patience || bare.waits || bare.multi || bare.closed {
 			want, got := slices.Sorted(maps.Keys(bare.invalid)), slices.Sorted(maps.Keys(test.invalid))
 			return &Difference{What: fmt.Sprintf("invalidations for client %d", i), Want: strings.Join(want, " "), Got: strings.Join(got, " ")}, nil

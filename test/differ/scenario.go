@@ -193,7 +193,7 @@ func (m *maker) fillAndSweep(c int, how []template) []Step {
 
 // tracking turns client-side caching on, and reads what others write.
 func (m *maker) tracking(c int) []Step {
-	on := []string{"CLIENT", "TRACKING", m.one("ON", "ON", "ON", "OFF", "maybe")}
+	on := []string{"CLIENT", "TRACKING", m.one("ON", "ON", "ON", "maybe")}
 	if on[2] == "ON" && m.chance(50) {
 		on = append(on, m.one("NOLOOP", "OPTIN", "NOSUCH"))
 	}

@@ -20,7 +20,7 @@ var scripts = []string{
 	`return redis.call('NOSUCH')`,
 	`return redis.pcall('INCR', KEYS[1])`,
 	`redis.call('SET', KEYS[1], 'x') return redis.call('LPUSH', KEYS[1], 'y')`,
-	`redis.setresp(3) return redis.call('HGETALL', KEYS[1] or 'none')`,
+	`redis.setresp(3) return redis.call('HGETALL', KEYS[1])`,
 	`redis.setresp(3) return {double = 1.5}`,
 	`return cjson.encode({KEYS[1], ARGV[1]})`,
 	`return 'x' syntax error`,
