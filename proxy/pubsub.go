@@ -263,6 +263,12 @@ func (s *session) publish(rule *router.Rule, raw []byte) bool {
 	r.fan.merge = mergePublished
 	p := s.l.newPart(r)
 	p.slot, p.hasSlot, p.publish = d.Slot, d.HasSlot, true
+	if len(s.parser.Args) > 1 {
+		// Until the reply comes, a connection may have left that the node still counted.
+		if n := s.publisherNode(p); n != nil {
+			_, p.cursor = s.l.p.audience.receivers(s.parser.Args[1], p.hasSlot, n.addr)
+		}
+	}
 	if s.parser.Canonical {
 		s.l.setBuf(p, raw)
 	} else {
@@ -271,6 +277,14 @@ func (s *session) publish(rule *router.Rule, raw []byte) bool {
 	}
 	s.goParts(r)
 	return true
+}
+
+// publisherNode is where p will go, as far as is known now.
+func (s *session) publisherNode(p *request) *node {
+	if p.hasSlot {
+		return s.l.slots[p.slot].owner
+	}
+	return s.published
 }
 
 // home is the node that subscriptions to channels and patterns are at, and that PUBLISH goes to: the same for all loops,

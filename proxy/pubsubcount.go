@@ -185,7 +185,7 @@ func mergePublished(r *request, dst []byte) ([]byte, bool) {
 		return append(dst, p.reply...), true
 	}
 	clients, conns := r.sess.l.p.audience.receivers(args[1], p.hasSlot, p.conn.node.addr)
-	return resp.AppendInt(dst, int64(clients)+max(0, n-int64(conns))), true
+	return resp.AppendInt(dst, int64(clients)+max(0, n-int64(max(conns, p.cursor)))), true
 }
 
 // mergePubsub joins the replies of all primaries to a PUBSUB command.

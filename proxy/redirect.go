@@ -289,7 +289,7 @@ func (l *loop) send(r *request) {
 	if r.write {
 		s.noteWrite(n)
 	}
-	if s.tracking != nil && r.hasSlot {
+	if s.tracking != nil && r.hasSlot && !r.write {
 		s.tracking.reads(r.slot)
 	}
 	c.send(r)
