@@ -59,6 +59,7 @@ func (s *session) mode() clientMode {
 	m.Sub, m.PSub, m.SSub = s.subscriptions()
 	m.Pubsub = s.subs != nil
 	flag(m.Pubsub, "P")
+	flag(s.monitors, "O")
 	flag(s.tx != nil, "x")
 	flag(s.blocked != nil, "b")
 	flag(s.tracking != nil, "t")

@@ -29,6 +29,7 @@ func (s *session) command(raw []byte) bool {
 		s.stop(stopPaused)
 		return false
 	}
+	s.watched = s.l.p.monitors.Load() != 0
 	if s.tx != nil && rule.Policy != router.Transaction {
 		return s.enlist(rule, raw)
 	}

@@ -23,14 +23,15 @@ type localCommand struct {
 
 // locals is the table, by rule name. Commands with a fixed answer have it in the policy table instead.
 var locals = map[string]localCommand{
-	"ping":   {run: localPing},
-	"echo":   {run: localEcho},
-	"quit":   {run: localQuit},
-	"role":   {run: localRole},
-	"auth":   {run: localAuth, alone: true},
-	"hello":  {run: localHello, alone: true},
-	"reset":  {run: localReset, alone: true},
-	"select": {run: localSelect, alone: true},
+	"ping":    {run: localPing},
+	"monitor": {run: localMonitor, apart: true},
+	"echo":    {run: localEcho},
+	"quit":    {run: localQuit},
+	"role":    {run: localRole},
+	"auth":    {run: localAuth, alone: true},
+	"hello":   {run: localHello, alone: true},
+	"reset":   {run: localReset, alone: true},
+	"select":  {run: localSelect, alone: true},
 
 	"client|caching":      {run: clientCaching},
 	"client|capa":         {run: clientCapa},
@@ -168,7 +169,7 @@ func localKeySlot(s *session, args [][]byte) {
 }
 
 // resetters are what RESET undoes. The name of the client's library stays, as in the server.
-var resetters = []func(*session){(*session).dropTransaction, (*session).unwatch, (*session).endTracking, (*session).unsubscribeAll, resetIdentity, resetClient}
+var resetters = []func(*session){(*session).dropTransaction, (*session).unwatch, (*session).endTracking, (*session).unsubscribeAll, (*session).endMonitor, resetIdentity, resetClient}
 
 func resetIdentity(s *session) {
 	s.use(s.l.plain)

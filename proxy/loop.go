@@ -46,6 +46,7 @@ type loop struct {
 	sessions []*session
 	nodes    map[string]*node
 	profiles map[profileKey]*profile
+	monitors []*session        // clients with MONITOR
 	trackers int               // clients with CLIENT TRACKING
 	hubs     map[*profile]*hub // of the users whose clients are subscribed
 	hubsDue  int64             // loop time at which one of them has something to do, 0: none

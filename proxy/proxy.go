@@ -106,6 +106,7 @@ type Proxy struct {
 	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
 
 	clients    atomic.Int64  // open sessions, for MaxClients
+	monitors   atomic.Int32  // clients with MONITOR, in all loops
 	lastClient atomic.Uint64 // the newest session's id
 
 	dialers   *ants.Pool

@@ -70,6 +70,8 @@ type session struct {
 	subs      *subscriptions // nil without any
 	published *node          // that its last PUBLISH went to
 	wrote     []*node        // got a write of this client since its last WAIT
+	monitors  bool           // MONITOR
+	watched   bool           // the command at hand has to be shown to those with MONITOR
 	pushes    []byte         // messages that came in the middle of a reply
 	captured  []byte         // what a command of a transaction answers, see capture
 	capturing bool
@@ -95,6 +97,10 @@ func (s *session) consume(data []byte) (used, need int) {
 		if len(s.parser.Args) > 0 && !s.command(data[used:used+n]) {
 			s.parser.Reset() // it will be offered again when the earlier commands are done
 			return used, 0
+		}
+		if s.watched {
+			s.watched = false
+			s.show(s.rule) // behind its reply, if that is known
 		}
 		if s.hearing.skip || s.hearing.next {
 			s.hearing.step()
@@ -425,6 +431,7 @@ func (s *session) lost(err error) {
 	s.unwatch()
 	s.dropTransaction()
 	s.endTracking()
+	s.endMonitor()
 	if s.subs != nil && s.reason == metrics.DisconnectSlowConsumer {
 		l.stats.SubscribersCut++
 	}

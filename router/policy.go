@@ -253,7 +253,7 @@ var policies = []policy{
 	refused("module|load", "modules are a matter of each node's configuration"),
 	refused("module|loadex", "modules are a matter of each node's configuration"),
 	refused("module|unload", "modules are a matter of each node's configuration"),
-	later("monitor", Subscribe, "watching the commands of all nodes is not built yet"),
+	local("monitor").but("shows the commands of this proxy's clients, a queued one when it is queued; not those inside scripts"),
 	shard("move").but("needs a cluster that has several databases"),
 	split("mset", MergeOK, 2).but(notAtomic),
 	shard("msetex"),

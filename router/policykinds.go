@@ -55,9 +55,6 @@ func script(name string) policy { return policy{name: name, policy: Script} }
 // refused entries are answered with a reason.
 func refused(name, why string) policy { return policy{name: name, policy: Refused, why: why} }
 
-// later entries have their final policy, which is not built yet.
-func later(name string, p Policy, why string) policy { return policy{name: name, policy: p, why: why} }
-
 func (p policy) answers(text string) policy { p.answer = text; return p }
 func (p policy) but(differs string) policy  { p.differs = differs; return p }
 func (p policy) repeats() policy            { p.repeat = true; return p }

@@ -48,7 +48,7 @@ var cleaning = [][]string{
 	{"CONFIG", "SET", "slowlog-log-slower-than", "10000", "latency-monitor-threshold", "0", "busy-reply-threshold", "5000",
 		"notify-keyspace-events", "", "maxmemory-policy", "noeviction", "tracking-table-max-keys", "1000000"},
 	{"CONFIG", "SET", "commandlog-request-larger-than", "1048576", "commandlog-reply-larger-than", "1048576"},
-	{"SLOWLOG", "RESET"}, {"LATENCY", "RESET"},
+	{"SLOWLOG", "RESET"}, {"LATENCY", "RESET"}, {"COMMANDLOG", "RESET", "large-request"}, {"COMMANDLOG", "RESET", "large-reply"},
 }
 
 // uncoding is apart, since a server takes milliseconds for a new interpreter.
