@@ -55,11 +55,11 @@ lint: ## Check format, vet, staticcheck, and that other systems build
 .PHONY: unit
 unit: servers ## Run the unit tests with the race detector; fuzz corpora are among them
 	@scripts/tools.sh gcc
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(UNIT)
+	CGO_ENABLED=1 $(GO) test -race -timeout 25m $(UNIT)
 
 .PHONY: blackbox
 blackbox: servers build clients ## Run the built binary on real servers, with real client libraries
-	SLOTPROXY_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m $(BLACKBOX)
+	SLOTPROXY_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 25m $(BLACKBOX)
 
 # The client libraries of npm, once for each lock file.
 .PHONY: clients

@@ -24,9 +24,10 @@ type transaction struct {
 	key     []byte
 	multi   bool // there is another key than that
 	script  bool
-	uses    []*code // scripts that its commands name
-	other   bool    // has chosen another database
-	db      int     // the database that the client is in behind it
+	bodies  [][]byte // of scripts that its commands bring
+	uses    []*code  // scripts that its commands name
+	other   bool     // has chosen another database
+	db      int      // the database that the client is in behind it
 	own     []ownReply
 }
 
@@ -207,6 +208,9 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 	default:
 		return s.refuse(rule, notInTransaction(rule))
 	}
+	if rule.Policy == router.Publish && len(args) > 1 {
+		t.own = append(t.own, ownReply{at: int(t.n), rule: rule, args: [][]byte{append([]byte(nil), args[1]...)}})
+	}
 	if rule.Policy == router.Iterate {
 		if tag, ok := s.untag(2); ok {
 			t.own = append(t.own, ownReply{at: int(t.n), page: true, tag: tag})
@@ -224,6 +228,15 @@ func (t *transaction) sees(d router.Decision, first []byte) {
 	t.slot, t.hasSlot = d.Slot, true
 }
 
+// notes keeps the script that a command names, or brings: that one is known once it has run.
+func (t *transaction) notes(l *loop, rule *router.Rule, args [][]byte) {
+	if body := bodyOf(rule, args); body != nil {
+		t.bodies = append(t.bodies, append([]byte(nil), body...))
+		return
+	}
+	t.uses = append(t.uses, l.codeOf(rule, args)...)
+}
+
 // enlistBytes queues a command that the node will run.
 func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	t := s.tx
@@ -234,7 +247,7 @@ func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	t.once = t.once || !rule.Repeatable
 	if rule.Policy == router.Script {
 		t.script = true
-		t.uses = append(t.uses, s.l.codeOf(rule, s.parser.Args)...)
+		t.notes(s.l, rule, s.parser.Args)
 	}
 	if s.parser.Canonical {
 		t.append(s.l, raw)
@@ -334,6 +347,9 @@ func (s *session) exec(rule *router.Rule) bool {
 		return true
 	}
 	t.append(s.l, execCommand)
+	for _, body := range t.bodies {
+		s.l.learn(body)
+	}
 	r := s.request(rule, nil)
 	if len(t.buf) > keepBuf {
 		r.take(t.buf)
@@ -410,6 +426,9 @@ func (s *session) place(dst []byte, o ownReply, by *node, reply []byte) []byte {
 		k.db = o.db
 		s.use(s.l.profileFor(k))
 		return append(dst, reply...)
+	}
+	if o.rule.Policy == router.Publish {
+		return s.l.p.audience.published(dst, reply, o.args[0], o.rule.Name == "spublish", by.addr, 0)
 	}
 	if o.rule.Answer != "" {
 		return append(dst, o.rule.Answer+"\r\n"...)

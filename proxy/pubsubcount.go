@@ -179,13 +179,22 @@ func (a *audience) receivers(channel []byte, sharded bool, addr string) (clients
 // mergePublished makes the node's number of receivers that of clients.
 func mergePublished(r *request, dst []byte) ([]byte, bool) {
 	p := r.fan.parts[0]
-	n, ok := integer(p.reply)
 	args := r.sess.l.commandOf(p)
-	if !ok || len(args) < 2 || p.conn == nil {
+	if len(args) < 2 || p.conn == nil {
 		return append(dst, p.reply...), true
 	}
-	clients, conns := r.sess.l.p.audience.receivers(args[1], p.hasSlot, p.conn.node.addr)
-	return resp.AppendInt(dst, int64(clients)+max(0, n-int64(max(conns, p.cursor)))), true
+	return r.sess.l.p.audience.published(dst, p.reply, args[1], p.hasSlot, p.conn.node.addr, p.cursor), true
+}
+
+// published appends the number of clients that got a message, given the node's number. leaving is how many connections of
+// this proxy the node may have counted although they are gone by now.
+func (a *audience) published(dst, reply, channel []byte, sharded bool, addr string, leaving int) []byte {
+	n, ok := integer(reply)
+	if !ok {
+		return append(dst, reply...)
+	}
+	clients, conns := a.receivers(channel, sharded, addr)
+	return resp.AppendInt(dst, int64(clients)+max(0, n-int64(max(conns, leaving))))
 }
 
 // mergePubsub joins the replies of all primaries to a PUBSUB command.

@@ -47,8 +47,8 @@ func mayWrite(rule *router.Rule) bool {
 func (l *loop) codeOf(rule *router.Rule, args [][]byte) []*code {
 	switch rule.Name {
 	case "eval", "eval_ro":
-		if n, ok := resp.ParseInt(args[2]); ok && n >= 0 && n <= int64(len(args)-3) { // or the server does not look at it
-			l.learn(args[1])
+		if body := bodyOf(rule, args); body != nil {
+			l.learn(body)
 		}
 	case "evalsha", "evalsha_ro":
 		if x := l.p.scripts.find(args[1]); x != nil {
@@ -56,6 +56,17 @@ func (l *loop) codeOf(rule *router.Rule, args [][]byte) []*code {
 		}
 	}
 	return nil
+}
+
+// bodyOf is the script that an EVAL brings; nil when the server would not look at it.
+func bodyOf(rule *router.Rule, args [][]byte) []byte {
+	if rule.Name != "eval" && rule.Name != "eval_ro" {
+		return nil
+	}
+	if n, ok := resp.ParseInt(args[2]); !ok || n < 0 || n > int64(len(args)-3) {
+		return nil
+	}
+	return args[1]
 }
 
 // tryAgainLine is what a node says when it has some of the keys; no script is run then.

@@ -161,6 +161,10 @@ func (r *results) printRatios(w io.Writer) {
 			}
 			fmt.Fprintf(w, "%-24s", ours+" / "+theirs)
 			for i := range cases {
+				if len(r.cost[theirs][i]) == 0 {
+					fmt.Fprintf(w, " %12s", "-")
+					continue
+				}
 				fmt.Fprintf(w, " %12.2f", median(r.cost[ours][i])/median(r.cost[theirs][i]))
 			}
 			fmt.Fprintf(w, " %12.2f\n", median(r.p50[ours])/median(r.p50[theirs]))

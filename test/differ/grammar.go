@@ -65,7 +65,7 @@ func (c counted) emit(g *generator, out []string) []string {
 	n := 1 + g.IntN(3)
 	count := strconv.Itoa(n)
 	if g.chance(2) {
-		count = g.one("0", "-1", "7", "abc")
+		count = g.one("0", "-1", "99", "abc")
 	}
 	out = append(out, count)
 	for range n {
