@@ -77,6 +77,11 @@ func globClass(pattern []byte, p int, c byte) (next int, ok bool) {
 	return min(p+1, len(pattern)), match != not
 }
 
+// channelMatch is globMatch for PSUBSCRIBE: there not even * fits the empty name.
+func channelMatch(pattern, channel []byte) bool {
+	return (len(channel) > 0 || len(pattern) == 0) && globMatch(pattern, channel)
+}
+
 // mayMatch says whether a pattern can match a name that begins with prefix; in doubt it says yes.
 func mayMatch(pattern, prefix []byte) bool {
 	for _, c := range prefix {

@@ -320,7 +320,7 @@ func TestPatternsMatchAsTheServerMatchesThem(t *testing.T) {
 			want[k.(string)] = k != "" || pattern != "*" // KEYS * asks no pattern
 		}
 		for _, name := range names {
-			if got := globMatch([]byte(pattern), []byte(name)); got != want[name] {
+			if got := channelMatch([]byte(pattern), []byte(name)); got != want[name] {
 				t.Errorf("%q and %q: got %v, want %v", pattern, name, got, want[name])
 			}
 			if want[name] && !mayMatch([]byte(pattern), []byte(name)) {

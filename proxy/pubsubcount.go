@@ -168,7 +168,7 @@ func (a *audience) receivers(channel []byte, sharded bool, addr string) (clients
 		return clients, conns
 	}
 	for pattern, have := range a.of[patternTopic] {
-		if globMatch([]byte(pattern), channel) {
+		if channelMatch([]byte(pattern), channel) {
 			clients += have.clients
 			conns += have.at[addr]
 		}
@@ -224,7 +224,7 @@ func (a *audience) channels(r *request, dst []byte, kind topicKind, pattern [][]
 	}
 	a.mu.Lock()
 	for name, have := range a.of[kind] {
-		if have.clients > 0 && (len(pattern) == 0 || globMatch(pattern[0], []byte(name))) {
+		if have.clients > 0 && (len(pattern) == 0 || channelMatch(pattern[0], []byte(name))) {
 			all[name] = true
 		}
 	}
