@@ -124,7 +124,13 @@ func (s *session) block(r *request) {
 // already, that is put back.
 func (l *loop) forsake(r *request) {
 	r.sess = nil
-	r.then = (*loop).unwanted
+	p := r.conn.profile
+	p.sessions++ // or its connections would be dropped with what they have to say
+	r.raw = true
+	r.then = func(l *loop, r *request, reply []byte) {
+		l.unwanted(r, reply)
+		p.left()
+	}
 	l.cancel(r, "TIMEOUT", 0)
 }
 
@@ -170,7 +176,9 @@ func (l *loop) cancel(r *request, how string, tries int) {
 	}
 	r.refs++
 	command := resp.AppendCommandStrings(nil, "CLIENT", "UNBLOCK", decimal(c.clientID), how)
+	c.cancels++
 	l.ask(to, command, func(l *loop, _ *request, reply []byte) {
+		c.cancels--
 		waits := r.state == stateSent && r.conn == c && !c.closed
 		switch n, ok := integer(reply); {
 		case !waits || ok && n == 1:
@@ -178,6 +186,9 @@ func (l *loop) cancel(r *request, how string, tries int) {
 			l.cancel(r, how, tries+1)
 		default:
 			c.close(nil)
+		}
+		if c.leased && c.queue.n == 0 && !c.kept {
+			c.node.returned(c)
 		}
 		l.release(r)
 	})

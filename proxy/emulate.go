@@ -142,7 +142,7 @@ func mergeEmulated(r *request, dst []byte) ([]byte, bool) {
 
 // overfull says that n further bytes for r would be more than a command in several slots may fetch.
 func (l *loop) overfull(r *request, n int) bool {
-	if r.parent == nil || r.parent.fan == nil || r.parent.fan.emulation == nil || r.parent.sess == nil {
+	if r.write || r.parent == nil || r.parent.fan == nil || r.parent.fan.emulation == nil || r.parent.sess == nil {
 		return false
 	}
 	s := r.parent.sess

@@ -118,6 +118,7 @@ func (s *session) sendParts(r *request) {
 	}
 	s.advancing = outer
 	s.deliver()
+	s.advanceAgain()
 }
 
 // everywhere takes a command for every primary. It stands alone: it waits for the client's earlier commands, which may

@@ -66,7 +66,7 @@ func (l *loop) flushed(r *request) bool {
 		}
 		again = again || l.moving(flush.to, nodes.reply)
 	}
-	if !again {
+	if !again || len(l.primaries) == 0 {
 		return false
 	}
 	l.dropParts(r, 0)

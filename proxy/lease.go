@@ -52,7 +52,9 @@ func (n *node) takeLease(p *profile) *nodeConn {
 		}
 	}
 	if len(n.leases) >= l.maxLeases() {
+		n.taking = true
 		n.idle[0].close(nil)
+		n.taking = false
 	}
 	c := n.newConn(p)
 	c.leased, c.busy = true, true
@@ -74,25 +76,24 @@ func (n *node) standInLine(r *request) {
 		return
 	}
 	r.enter(stateWaiting)
-	if !r.inLine {
+	if r.inLine != n {
 		l.stats.LeaseWaits++
-		r.inLine = true
+		r.inLine = n
 		r.refs++
 		n.line = append(n.line, r)
 	}
-	if r.deadline < forever {
-		r.wake = r.deadline
-		r.refs++
-		l.waiting.push(r)
-	}
+	l.waitUntil(r, min(r.deadline, l.now+lineCheck))
 }
+
+// lineCheck is how often a request in line looks whether it has waited long enough.
+const lineCheck = int64(1e9)
 
 // forever is a deadline that never comes.
 const forever = int64(1) << 62
 
 // returned takes a lease back whose client needs it no more.
 func (n *node) returned(c *nodeConn) {
-	if c.closed || !c.busy {
+	if c.closed || !c.busy || c.cancels > 0 {
 		return
 	}
 	c.busy, c.kept = false, false
@@ -108,9 +109,9 @@ func (n *node) returned(c *nodeConn) {
 
 // serveLine lets those go on for whom there is a lease now.
 func (n *node) serveLine() {
-	for len(n.line) > 0 && n.hasLease() && !n.l.closing {
+	for len(n.line) > 0 && n.hasLease() && !n.l.closing && !n.taking {
 		r := n.leaveLine()
-		if s := r.root().sess; s != nil && r.state == stateWaiting {
+		if s := r.root().sess; s != nil && r.state == stateWaiting && r.inLine == nil {
 			r.grant = n.takeLease(s.profileOf(r))
 		}
 		n.l.goAgain(r)
@@ -128,7 +129,9 @@ func (n *node) emptyLine() {
 func (n *node) leaveLine() *request {
 	r := n.line[0]
 	n.line = append(n.line[:0], n.line[1:]...)
-	r.inLine = false
+	if r.inLine == n {
+		r.inLine = nil
+	}
 	return r
 }
 

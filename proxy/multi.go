@@ -360,6 +360,7 @@ func (s *session) exec(rule *router.Rule) bool {
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
 	r.write, r.once, r.script, r.uses = t.write, t.once, t.script, t.uses
 	r.pre = t.n + 1
+	r.sticky = t.other // in a database that is not its profile's
 	r.class = metrics.ClassWrite
 	if len(t.own) > 0 || t.other {
 		r.tx, s.spare = t, nil // the reply needs it

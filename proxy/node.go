@@ -31,6 +31,7 @@ type node struct {
 	leases  []*nodeConn // of one client each, or of nobody for now, see lease.go
 	idle    []*nodeConn // of these, the ones that nobody has, longest first
 	ears    map[*profile]*ear
+	taking  bool       // a lease is being exchanged for another user's
 	line    []*request // wait for a lease, longest first
 	retryAt int64      // loop time before which it is not dialed again
 	fails   uint8      // dials that failed in a row

@@ -36,6 +36,7 @@ type nodeConn struct {
 
 	leased   bool                // one client's at a time, see lease.go
 	busy     bool                // a lease that somebody has
+	cancels  int                 // CLIENT UNBLOCKs for it that are under way: until they are through nobody else may have it
 	kept     bool                // a lease that its client holds on to between commands
 	clientID int64               // of a lease: its name on the node, 0 unknown
 	idleFrom int64               // of a lease that nobody has: loop time since when
@@ -267,7 +268,7 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 
 // takePart keeps or forwards a piece of a reply that goes on.
 func (c *nodeConn) takePart(r *request, piece []byte) {
-	if r.nonce || r.state == stateDone && c.nonces.n > 0 {
+	if r.nonce || r.state == stateDone && c.nonces.n > 0 && r.sess == nil && r.parent == nil {
 		c.keepNonce(r, piece)
 		return
 	}
@@ -431,6 +432,9 @@ func (c *nodeConn) lost(err error) {
 	}
 	l.endQuiet()
 	c.drained()
+	if c.leased {
+		c.node.serveLine()
+	}
 	if c.feed != nil {
 		c.feed.cut(c, err)
 	}

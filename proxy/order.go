@@ -45,7 +45,11 @@ func (s *session) calm(r *request) bool {
 // advance sends every held request of the client that may go. It costs one walk over the queue, which the limit of
 // requests in flight bounds.
 func (s *session) advance() {
-	if s.unsent == 0 || s.advancing || s.closed && !s.ghost {
+	if s.advancing {
+		s.again = true // what was added is looked at behind this pass
+		return
+	}
+	if s.unsent == 0 || s.closed && !s.ghost {
 		return
 	}
 	if s.l.quiet > 0 {
@@ -71,6 +75,15 @@ func (s *session) advance() {
 	}
 	s.advancing = false
 	s.deliver()
+	s.advanceAgain()
+}
+
+// advanceAgain makes the pass that was wanted in the middle of another one.
+func (s *session) advanceAgain() {
+	if s.again && !s.advancing {
+		s.again = false
+		s.advance()
+	}
 }
 
 // visit looks at one request of the walk and sends it if it is held and nothing before it stands in the way.

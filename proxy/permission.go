@@ -74,7 +74,7 @@ var discardCommand = []byte("*1\r\n$7\r\nDISCARD\r\n")
 // heardOfMulti takes the answer to the question about MULTI.
 func (s *session) heardOfMulti(r *request, reply []byte) {
 	switch {
-	case len(reply) == 0: // lost: asked again
+	case len(reply) == 0 || r.ownError: // lost: asked again
 	case r.early == nil:
 		s.profile.multiUntil = s.l.now + multiTrust
 	default:
@@ -89,7 +89,7 @@ var harmful = setOf("client|kill", "client|pause", "client|unpause", "client|unb
 
 // heardOf takes the answer to the question about a command.
 func (s *session) heardOf(rule *router.Rule, r *request, reply []byte) {
-	if len(reply) > 0 {
+	if len(reply) > 0 && !r.ownError { // or lost: asked again
 		var refusal []byte
 		if r.pre == 0 {
 			r.early = reply

@@ -202,7 +202,7 @@ func (h *hub) misplaced(f *feed, e *entry) bool {
 			l.hint(router.Hint{Cause: router.Down, Slot: to.Slot, HasSlot: true, Addr: f.n.addr})
 		}
 		return true
-	case resp.Ask, resp.TryAgain, resp.ClusterDown, resp.Loading, resp.MasterDown, resp.ReadOnly:
+	case resp.Ask, resp.TryAgain, resp.ClusterDown, resp.Loading, resp.MasterDown, resp.ReadOnly, resp.Busy:
 		l.hint(router.Hint{Cause: router.Down, Slot: e.topics[0].slot, HasSlot: e.kind == shardTopic, Addr: f.n.addr})
 		return true
 	}

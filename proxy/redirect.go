@@ -29,7 +29,10 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 		return
 	}
 	if r.tx != nil && piece[0] != '-' {
-		piece = l.settled(r, piece)
+		if own := l.settled(r, piece); &own[0] != &piece[0] {
+			l.dropReply(r)
+			piece = own
+		}
 	}
 	if r.early != nil && r.block != nil {
 		piece = r.early // what has to go before WAIT was refused
@@ -207,7 +210,7 @@ func (l *loop) orphaned(r *request, written bool) {
 		l.fail(r, abortedBecause(r.early))
 		return
 	}
-	if r.watched && !written {
+	if r.watched && (!written || !r.once) {
 		l.finish(r, l.nullArray(r))
 		return
 	}

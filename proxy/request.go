@@ -40,17 +40,17 @@ type request struct {
 	walk    *walk        // of SCAN and KEYS, see scan.go
 	moves   uint64       // of FLUSHALL and FLUSHDB: loop.moves when it began
 
-	grant *nodeConn // a lease that has been put aside for it
-	next  *request  // behind this one in the client's queue
-	conn  *nodeConn // where it is in flight
-	to    *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
+	inLine *node     // waits there for a lease
+	grant  *nodeConn // a lease that has been put aside for it
+	next   *request  // behind this one in the client's queue
+	conn   *nodeConn // where it is in flight
+	to     *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
 
 	end      uint64 // position behind its last byte in the output of conn; before, the size that its buffer needs
 	cursor   int    // place in reply up to which a merge has taken it
 	start    int64  // loop time at which the client's command was complete
 	sentAt   int64  // loop time of the last sending
 	deadline int64  // loop time at which waiting ends
-	wake     int64  // loop time for the next attempt while waiting
 
 	gen       uint32 // generation of the slot's trouble when it was sent, see slots.go
 	pre       uint32 // replies to its own bytes that come before the one that counts: +OK of MULTI, +QUEUED
@@ -72,7 +72,6 @@ type request struct {
 	pooled    bool // buf is from the pool
 	muted     bool // its client does not want the reply, see quiet.go
 	ownError  bool // its reply is an error of the proxy, not of a node
-	inLine    bool // waits for a lease
 	watched   bool // an EXEC behind WATCH: null when the watched keys have gone elsewhere
 	sticky    bool // leaves something behind on its connection, which is closed unless the client keeps it
 	own       bool // needs a node connection of its client's own, see lease.go

@@ -17,11 +17,17 @@ func retryWait(hops uint8) int64 {
 	return min(firstRetryWait<<hops, lastRetryWait)
 }
 
-// waitList holds the requests that go again later, as a binary heap by wake time. Owned by the loop.
-type waitList []*request
+// waiter is one entry of a waitList; a request may have an old one in it that wakes it too early.
+type waiter struct {
+	wake int64 // loop time
+	r    *request
+}
 
-func (w *waitList) push(r *request) {
-	*w = append(*w, r)
+// waitList holds the requests that go again later, as a binary heap by wake time. Owned by the loop.
+type waitList []waiter
+
+func (w *waitList) push(x waiter) {
+	*w = append(*w, x)
 	h := *w
 	for i := len(h) - 1; i > 0; {
 		up := (i - 1) / 2
@@ -35,8 +41,8 @@ func (w *waitList) push(r *request) {
 
 func (w *waitList) pop() *request {
 	h := *w
-	top, last := h[0], len(h)-1
-	h[0], h[last] = h[last], nil
+	top, last := h[0].r, len(h)-1
+	h[0], h[last] = h[last], waiter{}
 	h = h[:last]
 	*w = h
 	for i := 0; ; {
@@ -54,6 +60,12 @@ func (w *waitList) pop() *request {
 	}
 }
 
+// waitUntil wakes r at a time, if it still waits then.
+func (l *loop) waitUntil(r *request, wake int64) {
+	r.refs++
+	l.waiting.push(waiter{wake: wake, r: r})
+}
+
 // wait puts r aside for d nanoseconds, or ends it with the error that why gives when its time is up.
 func (l *loop) wait(r *request, d int64, why waitCause) {
 	if r.root().sess == nil {
@@ -65,9 +77,7 @@ func (l *loop) wait(r *request, d int64, why waitCause) {
 		return
 	}
 	r.enter(stateWaiting)
-	r.wake = l.now + d
-	r.refs++
-	l.waiting.push(r)
+	l.waitUntil(r, l.now+d)
 }
 
 // wakeDue sends what has waited long enough.
@@ -114,7 +124,7 @@ func (l *loop) wakeWaiting() {
 	l.waiting = nil
 	l.beginQuiet()
 	defer l.endQuiet()
-	for _, r := range again {
-		l.goAgain(r)
+	for _, x := range again {
+		l.goAgain(x.r)
 	}
 }

@@ -44,6 +44,7 @@ type session struct {
 	stops      stops
 	advancing  bool // an order pass is under way
 	postponed  bool // an order pass is owed
+	again      bool // an order pass was wanted while one was under way
 	ghost      bool // not a client: it waits for the rest of what a client has begun, see carryOn
 	ending     bool // answer what is in the queue, then close; no more input
 
@@ -409,7 +410,7 @@ func (s *session) resume(why stops) {
 	}
 	s.stops &^= why
 	switch {
-	case s.stops != 0:
+	case s.stops&^stillRead != 0 || s.stops != 0 && len(s.in) > maxUnread:
 	case s.paused:
 		s.conn.pause(false)
 	case len(s.in) > 0:
@@ -448,7 +449,7 @@ func (s *session) lost(err error) {
 
 // abandon marks a request that nobody waits for. A write that has been sent takes its course.
 func (l *loop) abandon(r *request) {
-	if r.block != nil && r.fan == nil && r.state == stateSent {
+	if r.block != nil && r.fan == nil && r.state == stateSent && !r.streaming {
 		l.forsake(r)
 		return
 	}

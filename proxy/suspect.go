@@ -43,7 +43,9 @@ func (c *nodeConn) watchScripts(r *request) {
 	}
 	if !c.profile.asked {
 		c.askEcho()
-		c.askMulti()
+		if !c.leased { // it would end a WATCH
+			c.askMulti()
+		}
 	}
 	r.wrapped = false
 	if c.l.now < c.l.restless && r.hasSlot && r.rule.Policy == router.Script {

@@ -20,8 +20,12 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	switch {
 	case early != nil && redirects(early):
 		line = early // the node said so while the transaction was queued, and then dropped it
-	case early != nil && r.asking && r.tx == nil:
-		l.awaitOneOwner(r)
+	case early != nil && r.asking && resp.Classify(early) == resp.NoPerm && bytes.Contains(early, []byte("'asking'")):
+		if r.watched {
+			l.finish(r, l.nullArray(r))
+		} else {
+			l.awaitOneOwner(r)
+		}
 		return
 	case early != nil && resp.Classify(line) == resp.ExecAbort:
 		l.fail(r, abortedBecause(early))
