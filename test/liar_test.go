@@ -150,7 +150,7 @@ func TestAStormFindsTheLiesOfAServer(t *testing.T) {
 		liar  *liar
 		late  bool // shows only in the sums at the end
 	}{
-		"a transaction ran twice":           {class: "multi", liar: &liar{command: instead(func(a []string) []string { return []string{"INCRBY", a[1], "2"} }, "INCR")}},
+		"a transaction ran twice":           {class: "multi", liar: &liar{command: always(func(a []string) []string { return []string{"INCRBY", a[1], "2"} }, "INCR")}},
 		"a discarded transaction ran":       {class: "multi", liar: &liar{command: instead(words("EXEC"), "DISCARD")}},
 		"a block's command ran outside":     {class: "multi", liar: &liar{command: instead(words("PING"), "MULTI")}},
 		"an EXEC lost its reply":            {class: "multi", liar: &liar{reply: once(func(string) []string { return []string{"*-1\r\n"} }, "*3\r\n+OK\r\n:")}},
