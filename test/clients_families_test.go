@@ -34,13 +34,10 @@ func TestClientLibrariesUseEveryFamilyWithABareServer(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) { f.run(t, server.Addr, "{"+f.name+"}") })
 	}
-	runFamilyScripts(t, endpoint{addr: server.Addr})
+	runScripts(t, "-families", endpoint{addr: server.Addr})
 }
 
 func TestClientLibrariesUseEveryFamilyThroughTheProxy(t *testing.T) {
-	if !allServed {
-		return
-	}
 	eachVersion(t, func(t *testing.T, v testcluster.Version) {
 		p := startProxy(t, sharedCluster(t, v).Addrs()[:1])
 		want(t, p.dial(t), "+OK", "FLUSHALL")
@@ -48,7 +45,7 @@ func TestClientLibrariesUseEveryFamilyThroughTheProxy(t *testing.T) {
 			t.Run(f.name, func(t *testing.T) { f.run(t, p.addr, "{"+f.name+"}") })
 		}
 		if v == testcluster.NeedNewest(t) {
-			runFamilyScripts(t, endpoint{addr: p.addr})
+			runScripts(t, "-families", endpoint{addr: p.addr})
 		}
 	})
 }

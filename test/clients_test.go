@@ -46,7 +46,7 @@ func TestClientLibrariesWorkWithABareServer(t *testing.T) {
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) { s.run(t, endpoint{addr: server.Addr}, "bare:"+s.name+":") })
 	}
-	runScripts(t, endpoint{addr: server.Addr})
+	runScripts(t, "", endpoint{addr: server.Addr})
 }
 
 func TestClientLibrariesWorkThroughTheProxyAndAcrossItsRestart(t *testing.T) {
@@ -62,7 +62,7 @@ func TestClientLibrariesWorkThroughTheProxyAndAcrossItsRestart(t *testing.T) {
 			t.Run(s.name, func(t *testing.T) { s.run(t, e, s.name+":") })
 		}
 		if v == testcluster.NeedNewest(t) {
-			runScripts(t, e)
+			runScripts(t, "", e)
 		}
 	})
 }

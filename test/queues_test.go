@@ -42,9 +42,6 @@ func TestQueueLibrariesDoEveryJobOnceWithABareServer(t *testing.T) {
 }
 
 func TestQueueLibrariesDoEveryJobOnceWhileSlotsMove(t *testing.T) {
-	if !allServed {
-		return
-	}
 	cluster := sharedCluster(t, testcluster.NeedNewest(t))
 	p := startProxy(t, cluster.Addrs()[:1])
 	want(t, p.dial(t), "+OK", "FLUSHALL")

@@ -25,16 +25,17 @@ var scripts = []struct {
 	protocol    int
 	node        int
 }{
-	{"ioredis.mjs", "ioredis", 2, 20},
-	{"ioredis.mjs", "ioredis", 3, 20},
-	{"ioredis.mjs", "ioredis5", 2, 18},
-	{"node-redis.mjs", "redis", 2, 20},
-	{"node-redis.mjs", "redis", 3, 20},
-	{"node-redis.mjs", "redis5", 3, 18},
+	{"ioredis", "ioredis", 2, 20},
+	{"ioredis", "ioredis", 3, 20},
+	{"ioredis", "ioredis5", 2, 18},
+	{"node-redis", "redis", 2, 20},
+	{"node-redis", "redis", 3, 20},
+	{"node-redis", "redis5", 3, 18},
 }
 
-// runScripts runs the scenarios of clients/ against an endpoint. A machine without Node skips them.
-func runScripts(t *testing.T, e endpoint) {
+// runScripts runs the scenarios of clients/ against an endpoint; kind is the end of their names before .mjs. A machine without Node
+// skips them.
+func runScripts(t *testing.T, kind string, e endpoint) {
 	t.Helper()
 	for _, s := range scripts {
 		t.Run(fmt.Sprintf("%s RESP%d", s.pkg, s.protocol), func(t *testing.T) {
@@ -43,22 +44,7 @@ func runScripts(t *testing.T, e endpoint) {
 				t.Logf("NOT RUN: %s needs Node %d, this is %d; its older release runs", s.pkg, s.node, major)
 				return
 			}
-			runScript(t, e, folder, s.script, s.pkg, strconv.Itoa(s.protocol))
-		})
-	}
-}
-
-// runFamilyScripts runs those of the scenarios that need more than one reply to a command.
-func runFamilyScripts(t *testing.T, e endpoint) {
-	t.Helper()
-	for _, s := range scripts {
-		t.Run(fmt.Sprintf("%s RESP%d", s.pkg, s.protocol), func(t *testing.T) {
-			folder, major := nodeModules(t)
-			if major < s.node {
-				t.Logf("NOT RUN: %s needs Node %d, this is %d; its older release runs", s.pkg, s.node, major)
-				return
-			}
-			runScript(t, e, folder, strings.TrimSuffix(s.script, ".mjs")+"-families.mjs", s.pkg, strconv.Itoa(s.protocol))
+			runScript(t, e, folder, s.script+kind+".mjs", s.pkg, strconv.Itoa(s.protocol))
 		})
 	}
 }

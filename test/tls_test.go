@@ -101,7 +101,7 @@ func TestTheNodesAreReachedOverMutualTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	moves := newMover(t, cluster, 20, time.Second, cancel) // the client makes a TLS handshake for each node and command
-	report, err := storm.Run(ctx, storm.Options{Clients: 2, Classes: served, OnStart: moves.start, Dial: func() (net.Conn, error) {
+	report, err := storm.Run(ctx, storm.Options{Clients: 2, OnStart: moves.start, Dial: func() (net.Conn, error) {
 		return tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, cfg)
 	}})
 	checkStorm(t, report, err)
@@ -212,7 +212,7 @@ func TestClientsAreServedOnAUnixSocket(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	report, err := storm.Run(ctx, storm.Options{Clients: 1, Classes: served, Dial: func() (net.Conn, error) { return net.Dial("unix", path) }})
+	report, err := storm.Run(ctx, storm.Options{Clients: 1, Dial: func() (net.Conn, error) { return net.Dial("unix", path) }})
 	checkStorm(t, report, err)
 	p.signal(t, syscall.SIGTERM)
 	p.wait(t, 20*time.Second)
