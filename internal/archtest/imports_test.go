@@ -14,11 +14,17 @@ var arrows = map[string][]string{
 	"proxy":  {"router", "resp", "internal/metrics"},
 	// Declares Gate and Load itself, so that it never needs proxy.
 	"migrate": {"router", "internal/metrics"},
+	// What should move, and what was meant: data and pure functions. The machine decides with both, the engine acts.
+	"migrate/plan":    {"router"},
+	"migrate/journal": {},
+	"migrate/machine": {"migrate/plan", "migrate/journal", "router"},
+	"migrate/engine":  {"migrate/machine", "migrate/plan", "migrate/journal", "router"},
 
 	// resp for the Guard around redcon and for replies.
 	"internal/admin": {"proxy", "router", "migrate", "resp"},
 	// resp for the Guard around valkey-go's connections.
-	"internal/cluster":     {"router", "resp"},
+	// migrate/engine for the interface of the nodes that it implements.
+	"internal/cluster":     {"router", "resp", "migrate/engine"},
 	"internal/metrics":     {},
 	"internal/config":      {},
 	"internal/testcluster": {},

@@ -1,0 +1,101 @@
+package migrate
+
+import (
+	"time"
+
+	"slotproxy/migrate/plan"
+)
+
+// Goal is what an operator asks for. Nodes are named by id, unique prefix of one, or host:port.
+type Goal struct {
+	Kind string `json:"kind"` // Reshard, MoveSlots, Rebalance or Evacuate
+
+	From   []string    `json:"from,omitempty"`   // of Reshard; empty: all primaries but To
+	To     string      `json:"to,omitempty"`     // of Reshard and MoveSlots
+	Slots  int         `json:"slots,omitempty"`  // of Reshard
+	Ranges [][2]uint16 `json:"ranges,omitempty"` // of MoveSlots, both ends inclusive
+
+	By        string             `json:"by,omitempty"`        // of Rebalance: "slots" (default), "keys" or "ops"
+	Weights   map[string]float64 `json:"weights,omitempty"`   // by node; 1 for those not named; 0 empties a node
+	Threshold float64            `json:"threshold,omitempty"` // percent off the ideal below which nothing moves; 2 for slots, 5 else
+	UseEmpty  bool               `json:"use_empty,omitempty"` // primaries without slots take part
+
+	Node string `json:"node,omitempty"` // of Evacuate
+}
+
+// Kinds of goals.
+const (
+	Reshard   = "reshard"
+	MoveSlots = "move"
+	Rebalance = "rebalance"
+	Evacuate  = "evacuate"
+)
+
+// States of a job.
+const (
+	Running   = "running"
+	Pausing   = "pausing" // finishes the slots in hand
+	PausedJob = "paused"
+	Stopping  = "cancelling" // finishes or rolls back the slots in hand
+	Success   = "success"
+	Failed    = "failed"
+	Cancelled = "cancelled"
+)
+
+// Status is a job as an operator sees it.
+type Status struct {
+	ID, Goal, State, Reason       string
+	Created, Started, Finished    time.Time // zero: not yet
+	SlotsTotal, SlotsDone         int
+	KeysTotal, KeysMoved          int64 // KeysTotal is what was counted at the start
+	BytesMoved                    int64 // estimate
+	KeysPerSecond, BytesPerSecond int64
+	ETA                           time.Duration // 0: not known, or ended
+	Retries                       int
+	Pace                          string // why it is not going at full speed; "" when it is
+
+	// What clients of this proxy noticed while the job ran.
+	HeldCommands uint64
+	LongestHold  time.Duration
+	Redirects    uint64
+	ClientErrors uint64
+
+	Units   []UnitStatus // in hand now
+	Blocked []string     // slots that could not be moved, with the reason, a line each
+	Before  []plan.Share
+	After   []plan.Share // as measured at the end
+}
+
+// UnitStatus is what is in hand.
+type UnitStatus struct {
+	Source, Target, Engine, Step string
+	Slots                        string // "0-5 9"
+	Attempt                      int
+	For                          time.Duration // in this step
+}
+
+// Finding is one thing that is wrong with a cluster.
+type Finding struct {
+	Severity string   `json:"severity"` // "error" or "warning"
+	Kind     string   `json:"kind"`     // a row of the repair table, see docs/migration.md
+	Slots    []uint16 `json:"slots,omitempty"`
+	Node     string   `json:"node,omitempty"` // address
+	Text     string   `json:"text"`
+	Repair   []string `json:"repair,omitempty"` // the commands that PROXY FIX would send, "host:port COMMAND ..."; empty: nothing automatic
+}
+
+// Report is the outcome of a check or of a repair.
+type Report struct {
+	OK       bool         `json:"ok"` // no finding with severity error
+	Covered  int          `json:"covered"`
+	Agree    bool         `json:"agree"` // all nodes have the same picture
+	Findings []Finding    `json:"findings,omitempty"`
+	Shares   []plan.Share `json:"shares"`
+	Done     []string     `json:"done,omitempty"` // commands that FIX has sent, with their outcome
+}
+
+// FixOptions bound a repair.
+type FixOptions struct {
+	DryRun  bool
+	Orphans string // keys on a node that does not own their slot: "keep" (default), "merge" or "delete"
+}

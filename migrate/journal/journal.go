@@ -1,0 +1,46 @@
+// Package journal keeps what the coordinator means to do and what it has done, on disk, so that a restart can go on. One
+// file a job: a line a record, each with its checksum, synced before the step that it announces is begun.
+package journal
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Unit is slots of one pair of nodes that move together.
+type Unit struct {
+	ID     int      `json:"id"`
+	Source string   `json:"source"` // node id
+	Target string   `json:"target"` // node id
+	Slots  []uint16 `json:"slots"`
+	Engine string   `json:"engine"`           // "atomic" or "legacy"
+	Online bool     `json:"online,omitempty"` // legacy, without holding the slots: too many keys for the hold budget
+	Keys   int64    `json:"keys,omitempty"`   // estimate
+}
+
+// Kinds of records. Those that end in "ing" are written before the commands that they announce.
+const (
+	JobCreated     = "job"
+	UnitOpening    = "unit-opening"    // before Open or Start
+	UnitCommitting = "unit-committing" // before Commit
+	UnitCommitted  = "unit-committed"
+	UnitClosing    = "unit-closing" // before Close: rolled back
+	UnitDone       = "unit-done"    // verified, or rolled back
+	UnitBlocked    = "unit-blocked" // given up; nothing of it is open
+	Paused         = "paused"
+	Resumed        = "resumed"
+	Cancelled      = "cancelled"
+	Ended          = "ended"
+)
+
+// Record is one line of a journal.
+type Record struct {
+	Seq    int64           `json:"seq"` // given by the journal
+	At     time.Time       `json:"at"`  // given by the journal
+	Job    string          `json:"job"`
+	Kind   string          `json:"kind"`
+	Unit   *Unit           `json:"unit,omitempty"`
+	State  string          `json:"state,omitempty"`  // of Ended: success, failed, cancelled
+	Reason string          `json:"reason,omitempty"` // for people
+	Spec   json.RawMessage `json:"spec,omitempty"`   // of JobCreated
+}

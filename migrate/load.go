@@ -1,0 +1,34 @@
+package migrate
+
+import (
+	"time"
+
+	"slotproxy/router"
+)
+
+// Load is what the data path knows of its clients' work. Implemented by proxy.
+type Load interface {
+	// Ops are the commands of each slot since the start; they only grow.
+	Ops() *[router.Slots]uint64
+	// Pulse is what happened since the last call.
+	Pulse() Pulse
+}
+
+// Pulse is a short while of the data path.
+type Pulse struct {
+	Span  time.Duration
+	Nodes map[string]NodePulse // by address
+	// Of all nodes. Errors are those that the proxy made itself: what the coordinator must keep at 0.
+	Errors    uint64
+	Redirects uint64
+	Held      int64         // commands held by gates right now
+	HeldTotal uint64        // commands that gates have held since the start
+	LongHold  time.Duration // longest time that a gate has held a command since the start
+	P99       time.Duration // of all commands
+}
+
+// NodePulse is a short while of one node, as the data path sees it.
+type NodePulse struct {
+	Commands uint64
+	P50, P99 time.Duration // from written to answered
+}
