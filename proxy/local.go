@@ -184,12 +184,24 @@ func resetClient(s *session) {
 	}
 }
 
-// localReset returns the connection to the state of a new one.
+// localReset returns the connection to the state of a new one. Who is subscribed is answered when the nodes have let go: what
+// other clients ask next must not count him.
 func localReset(s *session, _ [][]byte) {
-	for _, reset := range resetters {
-		reset(s)
+	if s.subs == nil {
+		s.say(s.reset())
+		return
 	}
-	s.saySimple("RESET")
+	r := s.pubsubRequest(s.rule)
+	s.leaveNext(r)
+	s.l.release(r)
+}
+
+// reset undoes what the client has set up, and returns what it is told.
+func (s *session) reset() []byte {
+	for _, undo := range resetters {
+		undo(s)
+	}
+	return resp.AppendSimple(nil, "RESET")
 }
 
 // use changes the profile of the client's later commands.

@@ -143,6 +143,25 @@ func (s *session) leave(rule *router.Rule, kind topicKind) {
 	ch.h.start(ch)
 }
 
+// leaveNext ends the subscriptions of the next kind that a client has any of, on the way to its RESET; it reports false when
+// there are none left.
+func (s *session) leaveNext(r *request) bool {
+	for kind := range numTopicKinds {
+		if s.subs == nil || len(s.subs.of[kind]) == 0 {
+			continue
+		}
+		ch := s.l.hubFor(s.profile.key).newChange(r, kind)
+		ch.leave, ch.reset = true, true
+		for name := range s.subs.of[kind] {
+			ch.names = append(ch.names, name)
+		}
+		r.refs++
+		ch.h.start(ch)
+		return true
+	}
+	return false
+}
+
 // pubsubRequest makes the request for a command that stands alone and is answered by its hub.
 func (s *session) pubsubRequest(rule *router.Rule) *request {
 	r := s.request(rule, nil)

@@ -92,6 +92,18 @@ func wantNobodyListens(t *testing.T, cl *testcluster.Cluster, p *Proxy) {
 	})
 }
 
+func TestAfterItsResetNobodyCountsAClientAmongTheSubscribers(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)
+	a, b := connect(t, addr), connect(t, addr)
+	for range 100 {
+		a.send("SUBSCRIBE x", "PSUBSCRIBE p*", "SSUBSCRIBE s{1}", "RESET", "PING")
+		a.want(confirmation(2, "subscribe", "x", 1), confirmation(2, "psubscribe", "p*", 2), confirmation(2, "ssubscribe", "s{1}", 1), "+RESET", "+PONG")
+		b.send("PUBLISH x 1", "SPUBLISH s{1} 1", "PUBSUB NUMPAT", "PUBSUB CHANNELS", "PUBSUB SHARDCHANNELS")
+		b.want(":0", ":0", ":0", "*0\r\n", "*0\r\n")
+	}
+}
+
 func TestSubscribersBesideTheProxyAreCountedToo(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
 	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)

@@ -166,7 +166,15 @@ func (h *hub) end(ch *change, err []byte) {
 	r, s := ch.r, ch.r.sess
 	reply := err
 	switch {
-	case r.state == stateDone || err != nil:
+	case r.state == stateDone:
+	case ch.reset:
+		s.left(ch)
+		if s.leaveNext(r) {
+			h.l.release(r)
+			return
+		}
+		reply = s.reset()
+	case err != nil:
 	case ch.leave:
 		reply = s.left(ch)
 	default:

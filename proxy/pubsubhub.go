@@ -51,6 +51,7 @@ type change struct {
 	r      *request
 	kind   topicKind
 	leave  bool
+	reset  bool     // leave, for RESET: not confirmed, and the other kinds follow
 	topics []*topic // to subscribe to, in the client's order
 	names  []string // to leave
 	left   int      // commands to nodes without an answer

@@ -269,16 +269,18 @@ func (s *session) invalidated(push []byte) {
 	if t == nil {
 		return
 	}
+	own := t.redirect == 0 || t.redirect == s.id
+	if own && s.profile.key.proto != 3 {
+		return // it cannot be told, and what it has read stays noted: with HELLO 3 it will be told to forget it
+	}
 	if string(push) == string(forgetAll) {
 		if !t.any && s.l.now-t.flushed < flushEcho {
 			return // another node says the same
 		}
 		t.read, t.any, t.flushed = [router.Slots / 64]uint64{}, false, max(s.l.now, 1)
 	}
-	if t.redirect == 0 || t.redirect == s.id {
-		if s.profile.key.proto == 3 {
-			s.push(push)
-		}
+	if own {
+		s.push(push)
 		return
 	}
 	to, copied := t.redirect, append([]byte(nil), push...)

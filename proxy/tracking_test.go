@@ -43,6 +43,14 @@ func TestTrackingTellsOfChangesWhereverTheKeysLie(t *testing.T) {
 	}
 }
 
+func TestWhatAClientReadBeforeItCouldBeToldIsForgottenWhenItCan(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	c.send("CLIENT TRACKING ON", "GET a", "AUTH default wrong", "HELLO 3")
+	c.want("+OK", "$-1", "+OK", ">2\r\n$10\r\ninvalidate\r\n_\r\n", "%7")
+}
+
 func TestASlotThatMovesInvalidatesWhatWasReadInIt(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
 	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
