@@ -48,7 +48,7 @@ func (s *session) command(raw []byte) bool {
 	case router.AllPrimaries:
 		return s.everywhere(rule, raw)
 	case router.Script:
-		s.script(rule, raw)
+		return s.script(rule, raw)
 	case router.AnyNode:
 		s.anywhere(rule, raw)
 	case router.Publish:

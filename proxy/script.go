@@ -18,13 +18,18 @@ import (
 // enough that two more commands for each script are no cost that lasts.
 const restlessFor = int64(10e9)
 
-// script takes a command that runs a script or a function.
-func (s *session) script(rule *router.Rule, raw []byte) {
+// script takes a command that runs a script or a function. One without keys does not overtake those that are held: it would
+// bring a script to a node that an earlier EVALSHA should not find there. It reports false when the command has to be offered
+// again.
+func (s *session) script(rule *router.Rule, raw []byte) bool {
 	d, keys := router.Decide(rule, s.parser.Args, s.l.keys)
 	s.l.keys = keys
 	if d.Cross {
-		s.refuse(rule, errTextCrossSlot)
-		return
+		return s.refuse(rule, errTextCrossSlot)
+	}
+	if !d.HasSlot && s.unsent > 0 {
+		s.stop(stopBarrier)
+		return false
 	}
 	uses := s.l.codeOf(rule, s.parser.Args)
 	r := s.request(rule, raw)
@@ -35,6 +40,7 @@ func (s *session) script(rule *router.Rule, raw []byte) {
 		r.class = metrics.ClassWrite
 	}
 	s.sendInOrder(r)
+	return true
 }
 
 // mayWrite says that a command may change data. Of one that runs a script a server does not say so; what is not meant

@@ -88,6 +88,23 @@ func TestScriptsAreKnownOnEveryNodeAsOnOneServer(t *testing.T) {
 	}
 }
 
+func TestAScriptWithoutKeysDoesNotOvertakeOneThatIsHeld(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	for i := range 100 {
+		body := fmt.Sprintf("return %d", i)
+		var b []byte
+		b = resp.AppendCommandStrings(b, "EVALSHA", sha("nobody's"), "2", "{a}1", "{a}2") // its reply is waited for
+		b = resp.AppendCommandStrings(b, "EVALSHA", sha(body), "2", "{a}1", "{a}2")
+		b = resp.AppendCommandStrings(b, "EVAL", body, "0")
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		c.want("-NOSCRIPT", "-NOSCRIPT", fmt.Sprint(":", i))
+	}
+}
+
 func TestFunctionsAreOnEveryNodeAsOnOneServer(t *testing.T) {
 	for _, v := range testcluster.Versions() {
 		t.Run(string(v), func(t *testing.T) {
