@@ -93,10 +93,10 @@ func TestAScriptWithoutKeysDoesNotOvertakeOneThatIsHeld(t *testing.T) {
 	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
 	c := connect(t, addr)
 	for i := range 100 {
-		body := fmt.Sprintf("return %d", i)
+		body, tag := fmt.Sprintf("return %d", i), fmt.Sprintf("{%d}", i) // on all nodes
 		var b []byte
-		b = resp.AppendCommandStrings(b, "EVALSHA", sha("nobody's"), "2", "{a}1", "{a}2") // its reply is waited for
-		b = resp.AppendCommandStrings(b, "EVALSHA", sha(body), "2", "{a}1", "{a}2")
+		b = resp.AppendCommandStrings(b, "EVALSHA", sha("nobody's"), "2", tag+"1", tag+"2") // its reply is waited for
+		b = resp.AppendCommandStrings(b, "EVALSHA", sha(body), "2", tag+"1", tag+"2")
 		b = resp.AppendCommandStrings(b, "EVAL", body, "0")
 		if _, err := c.Write(b); err != nil {
 			t.Fatal(err)
