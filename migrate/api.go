@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"slotproxy/migrate/plan"
+	"slotproxy/migrate/repair"
 )
 
 // Goal is what an operator asks for. Nodes are named by id, unique prefix of one, or host:port.
@@ -74,28 +75,9 @@ type UnitStatus struct {
 	For                          time.Duration // in this step
 }
 
-// Finding is one thing that is wrong with a cluster.
-type Finding struct {
-	Severity string   `json:"severity"` // "error" or "warning"
-	Kind     string   `json:"kind"`     // a row of the repair table, see docs/migration.md
-	Slots    []uint16 `json:"slots,omitempty"`
-	Node     string   `json:"node,omitempty"` // address
-	Text     string   `json:"text"`
-	Repair   []string `json:"repair,omitempty"` // the commands that PROXY FIX would send, "host:port COMMAND ..."; empty: nothing automatic
-}
-
-// Report is the outcome of a check or of a repair.
-type Report struct {
-	OK       bool         `json:"ok"` // no finding with severity error
-	Covered  int          `json:"covered"`
-	Agree    bool         `json:"agree"` // all nodes have the same picture
-	Findings []Finding    `json:"findings,omitempty"`
-	Shares   []plan.Share `json:"shares"`
-	Done     []string     `json:"done,omitempty"` // commands that FIX has sent, with their outcome
-}
-
-// FixOptions bound a repair.
-type FixOptions struct {
-	DryRun  bool
-	Orphans string // keys on a node that does not own their slot: "keep" (default), "merge" or "delete"
-}
+// What check and fix say, see package repair.
+type (
+	Finding    = repair.Finding
+	Report     = repair.Report
+	FixOptions = repair.Options
+)

@@ -19,6 +19,8 @@ var arrows = map[string][]string{
 	"migrate/journal": {},
 	"migrate/machine": {"migrate/plan", "migrate/journal", "router"},
 	"migrate/engine":  {"migrate/machine", "migrate/plan", "migrate/journal", "router"},
+	"migrate/repair":  {"migrate/engine", "migrate/machine", "migrate/plan", "migrate/journal", "router"},
+	"migrate/members": {"migrate/engine", "migrate/plan", "router"},
 
 	// resp for the Guard around redcon and for replies.
 	"internal/admin": {"proxy", "router", "migrate", "resp"},

@@ -1,0 +1,156 @@
+package repair
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"slotproxy/migrate/engine"
+	"slotproxy/migrate/machine"
+)
+
+// rounds bounds how often Fix looks again: closing one thing may bring another to light, as a slot with several targets.
+const rounds = 4
+
+// Fix puts right what can be put right without asking, looks again, and reports what is left. Nothing else may move slots
+// meanwhile. With DryRun it is Check, orphans included.
+func (d *Doctor) Fix(ctx context.Context, o Options) (*Report, error) {
+	switch o.Orphans {
+	case "", "keep", "merge", "delete":
+	default:
+		return nil, fmt.Errorf("ERR ORPHANS must be KEEP, MERGE or DELETE")
+	}
+	var done []string
+	for range rounds {
+		now, list, err := d.twice(ctx)
+		if err != nil {
+			return nil, err
+		}
+		actions := d.actions(now, list, o)
+		if o.DryRun || len(actions) == 0 {
+			r := d.report(now, list)
+			r.describe(actions, o)
+			r.Done = done
+			return r, nil
+		}
+		for _, a := range actions {
+			outcome := d.perform(ctx, a)
+			done = append(done, a.String()+": "+outcome)
+			d.Log.Info("repair", "node", a.at.addr, "cause", a.String(), "code", outcome)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	r, err := d.Check(ctx)
+	if r != nil {
+		r.Done = done
+	}
+	return r, err
+}
+
+// actions are all that Fix would do now, the orphans' among them if the operator says so.
+func (d *Doctor) actions(p *picture, list []problem, o Options) []action {
+	var all []action
+	for _, x := range list {
+		a := x.row.repair(x.s)
+		if x.row.kind == "orphans" && o.Orphans != "" && o.Orphans != "keep" {
+			a = x.s.orphanActions(o.Orphans == "delete")
+		}
+		all = append(all, a...)
+	}
+	for _, f := range d.nodeFindings(p) {
+		if f.Kind == "stuck-export" {
+			for _, n := range p.nodes {
+				if n.addr == f.Node {
+					all = append(all, action{at: n, command: []string{"CLUSTER", "CANCELSLOTMIGRATIONS"}})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// orphanActions brings keys to the owner of their slot, or deletes them.
+func (s *slotState) orphanActions(drop bool) []action {
+	var list []action
+	for _, n := range s.holders {
+		if drop {
+			list = append(list, s.setslot(n, "IMPORTING", s.owner.id), action{at: n, slot: s.slot, drop: true}, s.stable(n))
+		} else {
+			list = append(list, s.bring(n, s.owner)...)
+		}
+	}
+	return list
+}
+
+// describe adds the orphans' actions to their finding.
+func (r *Report) describe(actions []action, o Options) {
+	if o.Orphans == "" || o.Orphans == "keep" {
+		return
+	}
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Kind == "orphans" {
+			for _, a := range actions {
+				f.Repair = append(f.Repair, a.String())
+			}
+		}
+	}
+}
+
+// perform carries one action out and says how it went.
+func (d *Doctor) perform(ctx context.Context, a action) string {
+	var err error
+	switch {
+	case a.move != nil:
+		err = d.move(ctx, *a.move)
+	case a.merge != nil, a.drop:
+		err = d.clear(ctx, a)
+	default:
+		err = d.send(ctx, a.at.addr, a.command...)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return "OK"
+}
+
+func (d *Doctor) send(ctx context.Context, addr string, command ...string) error {
+	replies, err := d.Nodes.Do(ctx, addr, command)
+	if err != nil {
+		return err
+	}
+	if failed, ok := replies[0].(engine.ServerError); ok {
+		return failed
+	}
+	return nil
+}
+
+// move lets the engine finish what somebody else has begun. Every step may be repeated.
+func (d *Doctor) move(ctx context.Context, u machine.Unit) error {
+	for _, step := range []machine.Step{machine.Open, machine.Move, machine.Commit, machine.Release, machine.Tell, machine.Verify} {
+		var last machine.Result
+		for try := range tries {
+			last = d.Run(ctx, u, step)
+			if last.Outcome == machine.Done {
+				break
+			}
+			if last.Outcome == machine.Fatal || last.Outcome == machine.Foreign {
+				return fmt.Errorf("%s", last.Reason)
+			}
+			if err := pause(ctx, backoff<<min(try, 5)); err != nil {
+				return err
+			}
+		}
+		if last.Outcome != machine.Done {
+			return fmt.Errorf("%s", last.Reason)
+		}
+	}
+	return nil
+}
+
+const (
+	// tries of a step, with pauses from backoff to 32 times that: about ten seconds in all, as gossip and NOREPLICAS need.
+	tries   = 12
+	backoff = 50 * time.Millisecond
+)

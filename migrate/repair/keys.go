@@ -1,0 +1,120 @@
+package repair
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"slotproxy/migrate/engine"
+)
+
+// keyBatch is how many keys of a slot are taken at a time.
+const keyBatch = 100
+
+// migrateTimeout bounds one MIGRATE of one key: well below the shortest sensible cluster-node-timeout.
+const migrateTimeout = 1000
+
+// clear empties a slot on a node that should not have it: its keys go to the owner, unless that has them, or are dropped.
+func (d *Doctor) clear(ctx context.Context, a action) error {
+	s, err := d.Nodes.Session(ctx, a.at.addr)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	moved, dropped := 0, 0
+	for _, db := range a.at.dbs {
+		for {
+			keys, err := keysOf(ctx, s, db, number(a.slot))
+			if err != nil {
+				return err
+			}
+			if len(keys) == 0 {
+				break
+			}
+			for _, key := range keys {
+				gone := false
+				if a.merge != nil {
+					gone, err = d.give(ctx, s, a.merge, db, key)
+				}
+				if err == nil && !gone {
+					err = d.drop(ctx, s, a, db, key)
+					dropped++
+				} else {
+					moved++
+				}
+				if err != nil {
+					return fmt.Errorf("after %d keys moved and %d dropped: %w", moved, dropped, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func keysOf(ctx context.Context, s engine.Session, db int, slot string) ([]string, error) {
+	replies, err := s.Do(ctx, []string{"SELECT", strconv.Itoa(db)}, []string{"CLUSTER", "GETKEYSINSLOT", slot, strconv.Itoa(keyBatch)})
+	if err != nil {
+		return nil, err
+	}
+	if failed, ok := replies[1].(engine.ServerError); ok {
+		return nil, failed
+	}
+	list, _ := replies[1].([]any)
+	keys := make([]string, 0, len(list))
+	for _, k := range list {
+		key, _ := k.(string)
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// give moves one key to the owner. It reports false when the owner has one of that name.
+func (d *Doctor) give(ctx context.Context, s engine.Session, to *node, db int, key string) (gone bool, err error) {
+	host, port, err := net.SplitHostPort(to.self.Addr)
+	if err != nil {
+		return false, err
+	}
+	command := []string{"MIGRATE", host, port, key, strconv.Itoa(db), strconv.Itoa(migrateTimeout)}
+	if user, password := d.Nodes.Login(); password != "" && user != "" {
+		command = append(command, "AUTH2", user, password)
+	} else if password != "" {
+		command = append(command, "AUTH", password)
+	}
+	replies, err := s.Do(ctx, []string{"ASKING"}, command)
+	if err != nil {
+		return false, err
+	}
+	failed, is := replies[1].(engine.ServerError)
+	switch {
+	case !is:
+		return true, nil // NOKEY is not an error: it has expired
+	case strings.Contains(string(failed), "BUSYKEY"):
+		return false, nil
+	}
+	return false, failed
+}
+
+// drop deletes a key that does not count, after it has been kept aside.
+func (d *Doctor) drop(ctx context.Context, s engine.Session, a action, db int, key string) error {
+	if d.Keep == nil {
+		return fmt.Errorf("ERR %s has a key that is to be dropped, and there is no place to keep it", a.at.addr)
+	}
+	replies, err := s.Do(ctx, []string{"ASKING"}, []string{"DUMP", key})
+	if err != nil {
+		return err
+	}
+	if payload, ok := replies[1].(string); ok {
+		if err := d.Keep(a.at.addr, db, key, payload); err != nil {
+			return err
+		}
+	}
+	if replies, err = s.Do(ctx, []string{"ASKING"}, []string{"UNLINK", key}); err != nil {
+		return err
+	}
+	if failed, ok := replies[1].(engine.ServerError); ok {
+		return failed
+	}
+	return nil
+}
