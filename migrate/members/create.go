@@ -1,0 +1,203 @@
+package members
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"slotproxy/router"
+)
+
+// Seat is the place of one node in a cluster to be.
+type Seat struct {
+	Addr        string `json:"addr"`
+	First, Last int    // slots of a primary
+	Of          string `json:"of,omitempty"` // of a replica: the address of its primary
+}
+
+// leastPrimaries is what a cluster needs to agree on a failover.
+const leastPrimaries = 3
+
+// Layout seats nodes: the first of each host in turn are primaries with equal shares, and no replica sits on its primary's
+// host if that can be helped.
+func Layout(addrs []string, replicas int) ([]Seat, error) {
+	for i, a := range addrs {
+		if slices.Contains(addrs[:i], a) {
+			return nil, fmt.Errorf("ERR Node %s is named twice", a)
+		}
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return nil, fmt.Errorf("ERR Invalid node address %.64s: host:port is wanted", a)
+		}
+	}
+	if replicas < 0 {
+		return nil, fmt.Errorf("ERR The number of replicas must be 0 or more")
+	}
+	n := len(addrs) / (replicas + 1)
+	if n < leastPrimaries {
+		return nil, fmt.Errorf("ERR A cluster needs at least %d primaries: with %d replicas each that is %d nodes, %d are named",
+			leastPrimaries, replicas, leastPrimaries*(replicas+1), len(addrs))
+	}
+	queue := interleave(addrs)
+	primaries, rest := queue[:n], queue[n:]
+	seats := make([]Seat, 0, len(addrs))
+	for i, addr := range primaries {
+		seats = append(seats, Seat{Addr: addr, First: i * router.Slots / n, Last: (i+1)*router.Slots/n - 1})
+	}
+	for round := 0; len(rest) > 0; round++ { // those beyond a full round are more replicas for the first primaries
+		for i := 0; i < n && len(rest) > 0; i++ {
+			at := max(0, slices.IndexFunc(rest, func(a string) bool { return host(a) != host(primaries[i]) }))
+			seats = append(seats, Seat{Addr: rest[at], Of: primaries[i]})
+			rest = slices.Delete(slices.Clone(rest), at, at+1)
+		}
+	}
+	return seats, nil
+}
+
+func host(addr string) string {
+	h, _, _ := net.SplitHostPort(addr)
+	return h
+}
+
+// interleave takes one node of each host in turn.
+func interleave(addrs []string) []string {
+	var hosts []string
+	of := map[string][]string{}
+	for _, a := range addrs {
+		if of[host(a)] == nil {
+			hosts = append(hosts, host(a))
+		}
+		of[host(a)] = append(of[host(a)], a)
+	}
+	var list []string
+	for len(list) < len(addrs) {
+		for _, h := range hosts {
+			if q := of[h]; len(q) > 0 {
+				list = append(list, q[0])
+				of[h] = q[1:]
+			}
+		}
+	}
+	return list
+}
+
+// Create makes one cluster of new nodes, and returns when all agree about it and all replicas have copied.
+func (r *Registrar) Create(ctx context.Context, seats []Seat) error {
+	for _, s := range seats {
+		if err := r.mustBeNew(ctx, s.Addr); err != nil {
+			return err
+		}
+	}
+	ids := map[string]string{}
+	for i, s := range seats {
+		id, err := r.text(ctx, s.Addr, "CLUSTER", "MYID")
+		if err != nil {
+			return err
+		}
+		ids[s.Addr] = id
+		if s.Of == "" {
+			if _, err := r.do(ctx, s.Addr, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(s.First), strconv.Itoa(s.Last)); err != nil {
+				return err
+			}
+		}
+		// Different epochs from the start: nodes would else have to settle it among themselves.
+		if _, err := r.do(ctx, s.Addr, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1)); err != nil {
+			return err
+		}
+		r.say("%s is configured", s.Addr)
+	}
+	ip, port, err := meetable(ctx, seats[0].Addr)
+	if err != nil {
+		return err
+	}
+	for _, s := range seats[1:] {
+		if _, err := r.do(ctx, s.Addr, "CLUSTER", "MEET", ip, port); err != nil {
+			return err
+		}
+	}
+	r.say("waiting for the nodes to know each other")
+	addrs := make([]string, len(seats))
+	for i, s := range seats {
+		addrs[i] = s.Addr
+	}
+	if err := r.until(ctx, "The nodes do not know each other", func(ctx context.Context) error { return r.joined(ctx, addrs, len(seats)) }); err != nil {
+		return err
+	}
+	for _, s := range seats {
+		if s.Of != "" {
+			if err := r.follow(ctx, s.Addr, ids[s.Of], s.Of); err != nil {
+				return err
+			}
+		}
+	}
+	return r.until(ctx, "The nodes do not agree about their slots", func(ctx context.Context) error { return r.agreed(ctx, addrs) })
+}
+
+// joined wants each node to know so many, none of them in a handshake.
+func (r *Registrar) joined(ctx context.Context, addrs []string, want int) error {
+	for _, addr := range addrs {
+		text, err := r.text(ctx, addr, "CLUSTER", "NODES")
+		if err != nil {
+			return err
+		}
+		if n := strings.Count(text, "\n"); n != want || strings.Contains(text, "handshake") {
+			return fmt.Errorf("%s knows %d nodes of %d", addr, n, want)
+		}
+	}
+	return nil
+}
+
+// agreed wants all nodes to be content and to have the same owners.
+func (r *Registrar) agreed(ctx context.Context, addrs []string) error {
+	var first *router.View
+	for _, addr := range addrs {
+		info, err := r.text(ctx, addr, "CLUSTER", "INFO")
+		if err != nil {
+			return err
+		}
+		if state := fields(info)["cluster_state"]; state != "ok" {
+			return fmt.Errorf("%s says cluster_state:%s", addr, state)
+		}
+		text, err := r.text(ctx, addr, "CLUSTER", "NODES")
+		if err != nil {
+			return err
+		}
+		view, err := router.ParseNodes([]byte(text), addr)
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			first = view
+		}
+		for slot := range router.Slots {
+			if view.Owner(uint16(slot)) != first.Owner(uint16(slot)) || view.Owner(uint16(slot)) == "" {
+				return fmt.Errorf("%s has another owner for slot %d than %s", addr, slot, addrs[0])
+			}
+		}
+	}
+	return nil
+}
+
+// follow makes a node a replica and waits until it has copied its primary.
+func (r *Registrar) follow(ctx context.Context, addr, id, primary string) error {
+	err := r.until(ctx, "REPLICATE on "+addr, func(ctx context.Context) error {
+		_, err := r.do(ctx, addr, "CLUSTER", "REPLICATE", id) // the node may not have heard of its primary yet
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.say("%s copies %s", addr, primary)
+	return r.until(ctx, addr+" does not copy its primary", func(ctx context.Context) error {
+		info, err := r.text(ctx, addr, "INFO", "replication")
+		if err != nil {
+			return err
+		}
+		if f := fields(info); f["master_link_status"] != "up" {
+			return fmt.Errorf("link is %s", f["master_link_status"])
+		}
+		return nil
+	})
+}
