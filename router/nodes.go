@@ -304,3 +304,30 @@ func (v *View) Opens() map[uint16]Open { return v.open }
 
 // Moving tells whether the node that was asked shows any slot as being moved, key by key, to it or away.
 func (v *View) Moving() bool { return len(v.open) > 0 }
+
+// Open tells the two ends of a slot that the node that was asked shows as being moved, key by key.
+func (v *View) Open(slot uint16) (Open, bool) {
+	open, ok := v.open[slot]
+	return open, ok
+}
+
+// OpenSlots are the slots that the node that was asked shows as being moved, in no order.
+func (v *View) OpenSlots() map[uint16]Open { return v.open }
+
+// Owner is the node that the node that was asked takes for the slot's owner; nil if it knows none, or not its address.
+func (v *View) Owner(slot uint16) *ViewNode {
+	if at := v.owner[slot%Slots]; at >= 0 {
+		return &v.Nodes[at]
+	}
+	return nil
+}
+
+// Node is the line of a node, nil if there is none.
+func (v *View) Node(id string) *ViewNode {
+	for i := range v.Nodes {
+		if v.Nodes[i].ID == id {
+			return &v.Nodes[i]
+		}
+	}
+	return nil
+}
