@@ -21,6 +21,7 @@ type blocking struct {
 	at    int           // which argument is the timeout
 	unit  time.Duration // of that argument
 	ended []byte        // the error with which a node ended the wait
+	woken bool          // the proxy has ended the wait, because the slot has gone elsewhere
 }
 
 // timeouts says where commands have their timeout: at > 0 from the front, < 0 from the back.
@@ -142,6 +143,7 @@ func (s *session) unblock(withError bool) bool {
 		return false
 	}
 	c := r.conn
+	r.block.woken = false // what follows is the client's own end
 	early := r.state == stateSent && !c.ready // it has not come to its node, and must not any more
 	switch {
 	case r.state == stateSent && !early && withError:
@@ -197,17 +199,30 @@ func (l *loop) cancel(r *request, how string, tries int) {
 // unwanted takes the reply to a blocking command whose client has left.
 func (l *loop) unwanted(r *request, reply []byte) {
 	command := giveBack(r.rule.Name, r.buf, reply)
-	slot := r.slot
+	if command == nil {
+		return
+	}
+	p, slot := r.conn.profile, r.slot
+	if l.gated(r) {
+		p.sessions++ // or it could be gone by then
+		l.afterGate(slot, func(l *loop) { l.putBack(p, slot, command); p.left() })
+		return
+	}
+	l.putBack(p, slot, command)
+}
+
+// putBack puts an element back where its key is now.
+func (l *loop) putBack(p *profile, slot uint16, command []byte) {
 	owner := l.slots[slot].owner
-	if command == nil || owner == nil {
-		return
+	var c *nodeConn
+	if owner != nil {
+		c = owner.conn(p, slot)
 	}
-	c := owner.conn(r.conn.profile, slot)
 	if c == nil {
-		l.log.Warn("an element was popped for a client that has left", "slot", slot, "node", owner.addr)
+		l.log.Warn("an element was popped for a client that has left", "slot", slot)
 		return
 	}
-	l.ask(c, command, func(l *loop, _ *request, reply []byte) {
+	l.askAbout(c, slot, 0, command, func(l *loop, _ *request, reply []byte) {
 		if len(reply) == 0 || reply[0] == '-' {
 			l.log.Warn("an element was popped for a client that has left", "slot", slot, "node", owner.addr)
 		}

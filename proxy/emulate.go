@@ -161,6 +161,9 @@ func (l *loop) carryOn(r *request) {
 		g.unsent += unsentIn(p.state)
 		g.held += len(p.reply)
 	}
+	if len(l.gates) > 0 {
+		l.parkSession(g)
+	}
 }
 
 // carriesOn says that r must be finished although its client has left.

@@ -80,7 +80,7 @@ const headerRoom = 32
 func (l *loop) newPart(r *request) *request {
 	p := l.newRequest()
 	p.parent, p.rule, p.write, p.once, p.class = r, r.rule, r.write, r.once, r.class
-	p.start, p.deadline, p.caching = r.start, r.deadline, r.caching
+	p.start, p.deadline, p.caching, p.wide = r.start, r.deadline, r.caching, r.wide
 	p.part = uint32(len(r.fan.parts))
 	p.refs = 1
 	r.fan.parts = append(r.fan.parts, p)
@@ -135,7 +135,12 @@ func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
 	r := s.request(rule, raw)
 	r.class = metrics.ClassKeyspace
 	s.stop(stopBarrier)
-	s.sendInOrder(r)
+	r.wide = wideCommands[rule.Name]
+	if r.wide && len(s.l.gates) > 0 {
+		s.l.hold(r)
+	} else {
+		s.sendInOrder(r)
+	}
 	return true
 }
 

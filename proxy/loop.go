@@ -59,6 +59,14 @@ type loop struct {
 	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.
 	ownerFailed bool
 	slots       [router.Slots]slotView
+	claims      map[uint16]claim // slots that have just been handed over, see handover.go
+	gates       []*gate          // closed ones, see gate.go
+	pending     []*hold          // to be closed, oldest first
+	opened      []*gate          // opened in this iteration, and to be dealt with
+	parked      []*session       // have commands that a gate holds back
+	wide        int              // commands on the whole keyspace that are in flight, their parts counted
+	longHold    int64            // the longest time that a gate has held a command
+	took        times            // from read to answered, of all but blocking commands
 	moves       uint64   // changes of a slot's owner so far
 	troubled    []uint16 // slots with trouble, and some that had it
 	restless    int64    // loop time until which slots count as moving, see script.go
@@ -127,6 +135,9 @@ func (l *loop) run() {
 		l.checkPause()
 		l.settleHubs()
 		l.tick()
+		if len(l.gates)+len(l.pending) > 0 {
+			l.checkGates()
+		}
 		l.settleOutput()
 		l.stats.Iterations++
 		l.stats.LoopBusy += time.Duration(monotonic() - l.now)
@@ -138,7 +149,7 @@ func (l *loop) run() {
 // sleep is how long the loop may wait for the sockets.
 func (l *loop) sleep() time.Duration {
 	d := idleSleep
-	if len(l.troubled) > 0 || l.stats.InFlight > 0 {
+	if len(l.troubled) > 0 || len(l.claims) > 0 || l.stats.InFlight > 0 {
 		d = busySleep
 	}
 	if l.hubsDue > 0 {
@@ -149,6 +160,9 @@ func (l *loop) sleep() time.Duration {
 	}
 	if l.pause.until != 0 {
 		d = min(d, max(time.Duration(l.pause.until-l.now), 0))
+	}
+	if len(l.gates)+len(l.pending) > 0 {
+		d = l.untilGate(d)
 	}
 	return d
 }
@@ -224,6 +238,9 @@ func (l *loop) tick() {
 	l.checkNodes()
 	if len(l.troubled) > 0 {
 		l.sweepTrouble()
+	}
+	if len(l.claims) > 0 {
+		l.pressClaims()
 	}
 	if l.now-l.lastSlow < int64(idleSleep) {
 		return

@@ -35,6 +35,7 @@ type node struct {
 	line    []*request // wait for a lease, longest first
 	retryAt int64      // loop time before which it is not dialed again
 	fails   uint8      // dials that failed in a row
+	took    times      // from written to answered, of all but blocking commands
 	older   bool       // keeps the keys of all slots in one table, although the version says otherwise, see older.go
 }
 

@@ -253,6 +253,9 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 	c.skipped = 0
 	c.queue.pop()
 	c.l.stats.InFlight--
+	if r.block == nil {
+		c.node.took.add(c.l.now - r.sentAt)
+	}
 	c.l.uncount(r)
 	c.l.answered(c, r, piece)
 	sticky := r.sticky

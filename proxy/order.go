@@ -92,8 +92,12 @@ func (l *loop) visit(r *request) {
 		return
 	}
 	if !r.hasSlot { // commands for any node have no order among themselves, those for all nodes are alone
-		if r.state == stateHeld {
-			l.send(r)
+		switch {
+		case r.state != stateHeld:
+		case r.wide && len(l.gates) > 0:
+			l.park(r)
+		default:
+			l.sendHeld(r)
 		}
 		return
 	}
@@ -101,12 +105,22 @@ func (l *loop) visit(r *request) {
 	if m.pass != l.pass {
 		*m = mark{pass: l.pass}
 	}
-	if r.state == stateHeld && !m.blocks(r) {
-		l.send(r)
+	if r.state == stateHeld && l.gated(r) {
+		l.park(r)
+	} else if r.state == stateHeld && !m.blocks(r) {
+		l.sendHeld(r)
 	}
 	if r.state != stateDone {
 		m.add(r, l.slots[r.slot].trouble != nil)
 	}
+}
+
+// sendHeld sends what was held, by a gate perhaps.
+func (l *loop) sendHeld(r *request) {
+	if r.gatedAt != 0 {
+		l.letGo(r)
+	}
+	l.send(r)
 }
 
 // beginQuiet postpones every advance until endQuiet, while several requests change state together.

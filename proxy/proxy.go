@@ -102,6 +102,8 @@ type Proxy struct {
 	commands atomic.Pointer[commandSet]
 	scripts  scripts
 
+	holds    holds
+	pulses   pulses
 	audience audience               // of what clients are subscribed to
 	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
 
@@ -355,6 +357,11 @@ func (p *Proxy) Drain(ctx context.Context) (cut int, err error) {
 
 func (l *loop) beginDraining() {
 	l.draining, l.drainSince = true, l.now
+	for _, h := range l.pending {
+		h.told <- errGateDraining
+	}
+	l.pending = nil
+	l.openGates(func(*gate) bool { return true }) // nobody can leave who waits
 	l.checkSessions()
 }
 

@@ -248,6 +248,10 @@ func (l *loop) send(r *request) {
 		l.spread(r)
 		return
 	}
+	if r.pinned != nil {
+		l.sendPinned(r)
+		return
+	}
 	if r.to != nil && l.away(r.to) {
 		if !r.hasSlot {
 			l.hint(router.Hint{Cause: router.Lost, Addr: r.to.addr})

@@ -42,6 +42,7 @@ type request struct {
 
 	inLine *node     // waits there for a lease
 	grant  *nodeConn // a lease that has been put aside for it
+	pinned *nodeConn // the only connection that it may go on, which its client holds: where keys are watched
 	next   *request  // behind this one in the client's queue
 	conn   *nodeConn // where it is in flight
 	to     *node     // the node that it must go to, not its slot's: the target of an ASK, a part for one node
@@ -51,6 +52,7 @@ type request struct {
 	start    int64  // loop time at which the client's command was complete
 	sentAt   int64  // loop time of the last sending
 	deadline int64  // loop time at which waiting ends
+	gatedAt  int64  // loop time since when a gate holds it back, 0: none does
 
 	gen       uint32 // generation of the slot's trouble when it was sent, see slots.go
 	pre       uint32 // replies to its own bytes that come before the one that counts: +OK of MULTI, +QUEUED
@@ -80,6 +82,7 @@ type request struct {
 	publish   bool // a message for subscribers
 	reloaded  bool // its script was missing once
 	wrapped   bool // sent as a transaction of its own, see script.go
+	wide      bool // for all primaries, and wrong while keys go from one to another, see gate.go
 	nonce     bool // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class
@@ -149,6 +152,9 @@ func (l *loop) release(r *request) {
 	l.dropReply(r)
 	if r.grant != nil {
 		r.grant.node.returned(r.grant)
+	}
+	if r.pinned != nil && r.watched {
+		l.endWatch(r.pinned)
 	}
 	buf := r.buf
 	if r.pooled {

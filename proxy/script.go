@@ -145,12 +145,17 @@ func (l *loop) question(c *nodeConn, r *request, line, command []byte, decide ve
 	if r.asking {
 		behind, command = 1, append(append([]byte(nil), askingCommand...), command...)
 	}
-	l.askBehind(c, behind, command, func(l *loop, q *request, answer []byte) {
+	then := func(l *loop, q *request, answer []byte) {
 		if r.state == stateWaiting { // or its client has gone
 			l.answeredQuestion(c, r, q, answer, decide)
 		}
 		l.release(r)
-	})
+	}
+	if r.hasSlot {
+		l.askAbout(c, r.slot, behind, command, then)
+	} else {
+		l.askBehind(c, behind, command, then)
+	}
 }
 
 func (l *loop) answeredQuestion(c *nodeConn, r, q *request, answer []byte, decide verdict) {

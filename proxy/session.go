@@ -44,6 +44,7 @@ type session struct {
 	stops      stops
 	advancing  bool // an order pass is under way
 	postponed  bool // an order pass is owed
+	parked     bool // a gate holds back one of its commands; an order pass follows when it opens
 	again      bool // an order pass was wanted while one was under way
 	ghost      bool // not a client: it waits for the rest of what a client has begun, see carryOn
 	ending     bool // answer what is in the queue, then close; no more input
@@ -326,6 +327,9 @@ func (l *loop) observe(r *request, reply []byte) {
 	}
 	took := l.now - r.start
 	l.stats.CommandSeconds[r.class].Observe(took)
+	if r.class != metrics.ClassBlocking {
+		l.took.add(took)
+	}
 	if took >= slowFrom {
 		l.noteSlow(r)
 	}

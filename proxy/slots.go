@@ -8,6 +8,7 @@ type slotView struct {
 	trouble  *trouble // nil in calm times
 	inFlight int32    // commands sent and not answered
 	multi    int32    // of these, the ones with two or more keys, which a node may refuse with TRYAGAIN
+	ops      uint64   // commands ever sent
 }
 
 // trouble marks a slot whose commands must be taken one at a time for each client: its owner has changed while
@@ -20,6 +21,7 @@ type trouble struct {
 	open bool
 	// First table version whose word on open counts: the one being fetched when the ASK came may be older than it.
 	trust uint64
+	gate  *gate // nothing is sent, see gate.go; nil: none
 }
 
 // unsettle starts (or renews) trouble for a slot: everything in flight belongs to the past.
@@ -42,7 +44,7 @@ func (l *loop) unsettle(slot uint16) *trouble {
 // settle ends trouble when nothing of the past is left.
 func (l *loop) settle(v *slotView) {
 	t := v.trouble
-	if t.old > 0 || t.open {
+	if t.old > 0 || t.open || t.gate != nil {
 		return
 	}
 	v.trouble = nil
@@ -79,10 +81,15 @@ func (l *loop) believe(slot uint16, t *trouble) {
 // count notes that r went to a node connection; uncount that it is answered or taken back.
 func (l *loop) count(r *request) {
 	if !r.hasSlot || r.block != nil {
+		if r.wide {
+			l.wide++
+			r.counted = true
+		}
 		return
 	}
 	v := &l.slots[r.slot]
 	v.inFlight++
+	v.ops++
 	if r.multi {
 		v.multi++
 	}
@@ -97,6 +104,10 @@ func (l *loop) uncount(r *request) {
 		return
 	}
 	r.counted = false
+	if r.wide {
+		l.wide--
+		return
+	}
 	v := &l.slots[r.slot]
 	v.inFlight--
 	if r.multi {
@@ -121,6 +132,9 @@ func (l *loop) setOwner(slot uint16, n *node) {
 	}
 	v.owner = n
 	l.moves++
+	if len(l.claims) > 0 {
+		delete(l.claims, slot) // whoever says this is newer
+	}
 	if v.inFlight > 0 || v.trouble != nil {
 		l.unsettle(slot)
 	}
@@ -141,6 +155,9 @@ func (l *loop) adoptTable(t *router.Table) {
 		var owner *node
 		if i := t.Owner[slot]; i >= 0 {
 			owner = byIndex[i]
+		}
+		if len(l.claims) > 0 {
+			owner = l.claimed(uint16(slot), owner, t.Version)
 		}
 		if l.slots[slot].owner != owner {
 			l.setOwner(uint16(slot), owner)

@@ -38,7 +38,8 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 		l.finish(r, l.nullArray(r)) // a watched key is elsewhere now: it has been touched
 	case r.rule.Policy == router.Script:
 		l.examine(c, r, line)
-	case r.block != nil && resp.Classify(line) == resp.Unblocked && !askedFor(line):
+	case r.block != nil && resp.Classify(line) == resp.Unblocked && (r.block.woken || !askedFor(line)):
+		r.block.woken = false
 		l.hint(router.Hint{Cause: router.Down, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
 		r.to, r.asking = nil, false
 		r.block.ended = append([]byte(nil), line...)

@@ -50,9 +50,9 @@ func (s *session) watchKeys(rule *router.Rule) bool {
 		s.l.finish(p, okReply) // EXEC will answer null in any case
 		return true
 	}
-	p.raw, p.asking = true, w.asking
+	p.raw, p.asking, p.pinned = true, w.asking, w.conn
 	r.fan.raw = true
-	w.conn.send(p)
+	s.goParts(r)
 	return true
 }
 
@@ -89,13 +89,18 @@ func (s *session) unwatchAll(rule *router.Rule) bool {
 
 // unwatch gives the lease back.
 func (s *session) unwatch() {
-	w := s.watch
-	s.watch = nil
-	if w == nil || w.conn.closed {
-		return
+	if w := s.watch; w != nil {
+		s.watch = nil
+		s.l.endWatch(w.conn)
 	}
-	w.conn.kept = false
-	s.l.ask(w.conn, unwatchBytes, nil)
+}
+
+// endWatch gives back a lease on which keys are watched.
+func (l *loop) endWatch(c *nodeConn) {
+	if !c.closed {
+		c.kept = false
+		l.ask(c, unwatchBytes, nil)
+	}
 }
 
 // execWatched sends a transaction where its keys are watched.
@@ -104,17 +109,32 @@ func (s *session) execWatched(r *request) {
 	s.watch = nil
 	s.stop(stopBarrier)
 	if w.gone(s) {
-		if !w.conn.closed {
-			w.conn.kept = false
-			s.l.ask(w.conn, unwatchBytes, nil)
-		}
+		s.l.endWatch(w.conn)
 		s.l.finish(r, s.l.nullArray(r))
 		return
 	}
-	r.watched, r.asking = true, w.asking
-	w.conn.kept = false
-	if r.write {
-		s.noteWrite(w.conn.node)
+	r.watched, r.asking, r.pinned = true, w.asking, w.conn
+	s.sendInOrder(r)
+}
+
+// sendPinned sends a WATCH or an EXEC on the one connection where its client watches keys. A gate may have held it until
+// the slot was elsewhere: then the node says so, which is one more way for a watched key to have been touched.
+func (l *loop) sendPinned(r *request) {
+	c := r.pinned
+	r.pinned = nil
+	switch {
+	case c.closed && r.watched:
+		l.finish(r, l.nullArray(r))
+		return
+	case c.closed:
+		l.finish(r, okReply) // EXEC will answer null
+		return
 	}
-	w.conn.send(r)
+	if r.watched {
+		c.kept = false
+	}
+	if r.write {
+		r.root().sess.noteWrite(c.node)
+	}
+	c.send(r)
 }

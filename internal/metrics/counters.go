@@ -36,6 +36,12 @@ type Counters struct {
 	HeldNow          int64                // gauge: commands waiting for their slot
 	HeldTotal        uint64
 
+	// Gates: slots that a move holds back. The first loop counts the gates for all.
+	GatesClosed int64 // gauge
+	GateHolds   uint64
+	GateHeld    uint64    // commands
+	GateSeconds Histogram // of commands, from held to sent
+
 	// Node connections.
 	UpstreamConnects        uint64
 	UpstreamConnectFailures uint64
@@ -95,6 +101,11 @@ func (c *Counters) AddTo(sum *Counters) {
 	sum.Desyncs += c.Desyncs
 	sum.HeldNow += c.HeldNow
 	sum.HeldTotal += c.HeldTotal
+
+	sum.GatesClosed += c.GatesClosed
+	sum.GateHolds += c.GateHolds
+	sum.GateHeld += c.GateHeld
+	c.GateSeconds.addTo(&sum.GateSeconds)
 
 	sum.UpstreamConnects += c.UpstreamConnects
 	sum.UpstreamConnectFailures += c.UpstreamConnectFailures

@@ -1,0 +1,217 @@
+package proxy
+
+import (
+	"math/bits"
+	"sync"
+	"time"
+
+	"slotproxy/router"
+)
+
+// What whoever moves slots wants to know of the clients' work: which slots they use, and how nodes and clients feel while
+// a move goes on. The loops count in plain fields; a question through the inbox adds them up.
+
+// Pulse is a short while of the data path.
+type Pulse struct {
+	Span      time.Duration
+	Nodes     map[string]NodePulse // by address
+	Errors    uint64               // error replies of the proxy's own
+	Redirects uint64               // answers of nodes about the cluster
+	Held      int64                // commands held by gates right now
+	HeldTotal uint64               // commands that gates have held since the start
+	LongHold  time.Duration        // longest time that a gate has held a command since the start
+	P99       time.Duration        // of all commands but those that wait for other clients, from read to answered
+}
+
+// NodePulse is a short while of one node, as the data path sees it.
+type NodePulse struct {
+	Commands uint64
+	P50, P99 time.Duration // from written to answered
+}
+
+// times counts durations in buckets, four for each power of two: a quantile is off by less than a quarter.
+type times [160]uint64 // the last one begins at a quarter of an hour
+
+// add counts a duration in nanoseconds.
+func (t *times) add(ns int64) {
+	if ns < 4 {
+		t[max(ns, 0)]++
+		return
+	}
+	power := bits.Len64(uint64(ns)) - 1
+	t[min(4*(power-1)+int(ns>>(power-2))&3, len(t)-1)]++
+}
+
+// since takes what older has off t. A counter that has begun anew is taken as it is.
+func (t *times) since(older *times) (more times) {
+	for i, n := range t {
+		if more[i] = n; n >= older[i] {
+			more[i] -= older[i]
+		}
+	}
+	return more
+}
+
+func (t *times) plus(o *times) {
+	for i, n := range o {
+		t[i] += n
+	}
+}
+
+func (t *times) count() (n uint64) {
+	for _, b := range t {
+		n += b
+	}
+	return n
+}
+
+// quantile is the upper end of the bucket that holds quantile q (0..1), 0 without durations.
+func (t *times) quantile(q float64) time.Duration {
+	n := t.count()
+	rank, seen := uint64(q*float64(n)), uint64(0)
+	for i, b := range t {
+		if seen += b; seen > rank {
+			return bucketEnd(i)
+		}
+	}
+	return 0
+}
+
+func bucketEnd(i int) time.Duration {
+	if i < 4 {
+		return time.Duration(i)
+	}
+	return time.Duration(i&3+5) << (i/4 - 1)
+}
+
+// sample is what the loops have counted since the start.
+type sample struct {
+	at                time.Time
+	nodes             map[string]*times
+	all               times
+	errors, redirects uint64
+	held              int64
+	heldTotal         uint64
+	longHold          int64
+}
+
+// pulses remembers where the last call of Pulse left off.
+type pulses struct {
+	mu   sync.Mutex
+	last sample // guarded by mu
+}
+
+// askTime is how long the loops may take to tell what they have counted. A loop that is stuck for longer has other
+// troubles.
+const askTime = time.Second
+
+// Pulse is what happened since the last call, or since the start. When a loop does not answer it is empty, and the next one
+// has it all.
+func (p *Proxy) Pulse() Pulse {
+	p.pulses.mu.Lock()
+	defer p.pulses.mu.Unlock()
+	now, whole := p.sample()
+	last := &p.pulses.last
+	if last.at.IsZero() {
+		last.at = p.started
+	}
+	if !whole {
+		return Pulse{Span: now.at.Sub(last.at)}
+	}
+	all := now.all.since(&last.all)
+	out := Pulse{
+		Span: now.at.Sub(last.at), Nodes: make(map[string]NodePulse, len(now.nodes)),
+		Errors: now.errors - last.errors, Redirects: now.redirects - last.redirects,
+		Held: now.held, HeldTotal: now.heldTotal, LongHold: time.Duration(now.longHold), P99: all.quantile(0.99),
+	}
+	var none times
+	for addr, t := range now.nodes {
+		before := last.nodes[addr]
+		if before == nil {
+			before = &none
+		}
+		d := t.since(before)
+		out.Nodes[addr] = NodePulse{Commands: d.count(), P50: d.quantile(0.5), P99: d.quantile(0.99)}
+	}
+	p.pulses.last = now
+	return out
+}
+
+// sample adds up what the loops have counted. whole says that all have answered.
+func (p *Proxy) sample() (sum sample, whole bool) {
+	var mu sync.Mutex
+	late := false
+	sum = sample{at: time.Now(), nodes: map[string]*times{}}
+	whole = p.ask(askTime, func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !late { // else the caller has the sum
+			l.addSample(&sum)
+		}
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	late = true
+	return sum, whole
+}
+
+func (l *loop) addSample(sum *sample) {
+	for addr, n := range l.nodes {
+		t := sum.nodes[addr]
+		if t == nil {
+			t = &times{}
+			sum.nodes[addr] = t
+		}
+		t.plus(&n.took)
+	}
+	sum.all.plus(&l.took)
+	for i := range l.stats.Commands {
+		sum.errors += l.stats.Commands[i].ProxyError
+	}
+	for _, n := range l.stats.Redirects {
+		sum.redirects += n
+	}
+	for _, s := range l.parked {
+		sum.held += s.gatedNow()
+	}
+	sum.heldTotal += l.stats.GateHeld
+	sum.longHold = max(sum.longHold, l.longHold)
+}
+
+// gatedNow counts the client's commands that a gate holds back.
+func (s *session) gatedNow() (n int64) {
+	for r := s.head; r != nil; r = r.next {
+		if r.state == stateHeld && r.gatedAt != 0 {
+			n++
+		}
+		if r.fan == nil {
+			continue
+		}
+		for _, p := range r.fan.parts {
+			if p.state == stateHeld && p.gatedAt != 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// SlotOps are the commands that have been sent for each slot since the start; they only grow. Commands that wait for other
+// clients are not among them.
+func (p *Proxy) SlotOps() *[router.Slots]uint64 {
+	var mu sync.Mutex
+	sum, late := new([router.Slots]uint64), false
+	p.ask(askTime, func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		for slot := range l.slots {
+			if !late {
+				sum[slot] += l.slots[slot].ops
+			}
+		}
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	late = true
+	return sum
+}
