@@ -292,3 +292,15 @@ func (v *View) Leaves(slot uint16) bool {
 
 // Moving tells whether the node that was asked shows any slot as being moved, key by key, to it or away.
 func (v *View) Moving() bool { return len(v.open) > 0 }
+
+// Owner is the ID of the node that owns the slot as the node sees it that was asked, "" for none.
+func (v *View) Owner(slot uint16) string {
+	if at := v.owner[slot]; at >= 0 {
+		return v.Nodes[at].ID
+	}
+	return ""
+}
+
+// Opens are the slots that the node that was asked shows as being moved, key by key; marks that mean nothing any more too.
+// Nobody may change it.
+func (v *View) Opens() map[uint16]Open { return v.open }
