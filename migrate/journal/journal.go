@@ -16,6 +16,14 @@ type Unit struct {
 	Engine string   `json:"engine"`           // "atomic" or "legacy"
 	Online bool     `json:"online,omitempty"` // legacy, without holding the slots: too many keys for the hold budget
 	Keys   int64    `json:"keys,omitempty"`   // estimate
+
+	// Committed: the target owns the slots. Release lets the data path go on there; UnitDone without it was rolled back.
+	Committed bool `json:"committed,omitempty"`
+	// SourceEpoch is the source's configEpoch when the unit was opened; 0: not known.
+	SourceEpoch uint64 `json:"source_epoch,omitempty"`
+	// Failover: the source is not the one, or not in the epoch, that the unit was first opened at. Of a key on both nodes
+	// the target's copy counts then, since the new source may lag; else the source's.
+	Failover bool `json:"failover,omitempty"`
 }
 
 // Kinds of records. Those that end in "ing" are written before the commands that they announce.

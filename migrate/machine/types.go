@@ -27,7 +27,7 @@ const (
 	Open                    // IMPORTING on the target, MIGRATING on the source, both confirmed
 	Move                    // keys, until the source has none of the slots
 	Commit                  // SETSLOT NODE on the target; its own view and its epoch are confirmed
-	Release                 // the data path goes on, at the target after Commit, else at the source
+	Release                 // the data path goes on, at the target if Unit.Committed, else at the source; also when nothing is held
 	Tell                    // SETSLOT NODE on the source and the other primaries
 	Close                   // SETSLOT STABLE on both: roll back; refused when the target has a key of the slots
 
@@ -58,8 +58,8 @@ const (
 type SlotLook struct {
 	Slot                   uint16
 	SourceOwns, TargetOwns bool // each in its own view
-	Migrating, Importing   bool // from this source, to this target
-	OtherOpen              bool // open to or from a third node
+	Migrating, Importing   bool // between the shards of source and target, whichever of their nodes the mark names
+	OtherOpen              bool // open to or from a third shard
 	SourceKeys, TargetKeys int64
 }
 
@@ -76,6 +76,7 @@ type Result struct {
 	Looks   []SlotLook // of Look
 	// Source and Target are the primaries of the two shards now, of Look; they differ from the unit's after a failover.
 	Source, Target string
+	SourceEpoch    uint64 // configEpoch of the source, of Prepare and Look; 0: not known
 }
 
 // Event is an input of the machine: Result, Woken, Command or Trouble.
@@ -87,8 +88,13 @@ type Woken struct{ Unit, Attempt int }
 // Command is what an operator wants: "pause", "resume" or "cancel".
 type Command struct{ Word string }
 
-// Trouble stops the job from outside: another coordinator, a lost lease, a journal that cannot be written.
-type Trouble struct{ Reason string }
+// Trouble stops the job from outside: another coordinator, a lost lease, a journal that cannot be written. No step that
+// changes the cluster is begun after it, except Tell if MayTell. Steps that run are waited for, gates are released.
+type Trouble struct {
+	Reason    string
+	MayTell   bool // nobody else is at work: slots that have been committed may still be told to all nodes
+	NoJournal bool // nothing can be written any more: there are no Appends after this
+}
 
 // Effect is an output of the machine: Append, Run, Wait or Ended. Effects of one list are begun in order; those behind an
 // Append only once it is durable.
@@ -97,7 +103,9 @@ type Effect any
 // Append makes records durable.
 type Append struct{ Records []journal.Record }
 
-// Run lets the engine do one step of a unit; the answer is a Result with the same Unit, Step and Attempt.
+// Run lets the engine do one step of a unit; the answer is exactly one Result with the same Unit, Step and Attempt. One
+// that was not begun, because an Append before it failed, is answered Again, after the Trouble. Attempt counts the Runs and
+// Waits of a unit, so an answer that is late by a restart of the step is known.
 type Run struct {
 	Unit    Unit
 	Step    Step
@@ -110,7 +118,7 @@ type Wait struct {
 	For           time.Duration
 }
 
-// Ended is the last effect: "success", "failed" or "cancelled".
+// Ended is the last effect: Success, Failed or Cancelled.
 type Ended struct{ State, Reason string }
 
 // Options bound a job. Zero fields get the defaults.

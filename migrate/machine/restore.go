@@ -1,0 +1,293 @@
+package machine
+
+import (
+	"fmt"
+	"slices"
+
+	"slotproxy/migrate/journal"
+)
+
+// Restore makes the machine of a job that was interrupted. What was in hand is looked at before anything else.
+func Restore(spec Spec, records []journal.Record) *Machine {
+	m := New(spec)
+	inHand := map[int]*unit{}
+	for _, r := range records {
+		m.replay(r, inHand)
+	}
+	for _, u := range inHand {
+		m.units = append(m.units, u)
+	}
+	slices.SortFunc(m.units, func(a, b *unit) int { return a.ID - b.ID })
+	for _, u := range m.units {
+		mv := m.homeOf(u)
+		m.rename(mv.source, u.Source) // after a failover
+		m.rename(mv.target, u.Target)
+		mv.without(u.Slots)
+	}
+	return m
+}
+
+func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
+	if r.Unit != nil {
+		m.lastID = max(m.lastID, r.Unit.ID)
+	}
+	switch r.Kind {
+	case journal.UnitOpening, journal.UnitCommitting, journal.UnitCommitted, journal.UnitClosing:
+		u := &unit{Unit: *r.Unit, opened: true}
+		u.path = u.forward()
+		inHand[u.ID] = u
+	case journal.UnitDone:
+		delete(inHand, r.Unit.ID)
+		if r.Unit.Committed {
+			m.keysDone += r.Unit.Keys
+			m.count(r.Unit.Slots)
+			m.homeOf(&unit{Unit: *r.Unit}).without(r.Unit.Slots)
+		}
+	case journal.UnitBlocked:
+		delete(inHand, r.Unit.ID)
+		m.blocked = append(m.blocked, Block{Slots: r.Unit.Slots, Reason: r.Reason})
+		m.homeOf(&unit{Unit: *r.Unit}).without(r.Unit.Slots)
+	case journal.Paused:
+		m.state, m.reason = Pausing, r.Reason
+	case journal.Resumed:
+		m.state, m.reason = Running, ""
+	case journal.Cancelled:
+		m.state, m.end, m.reason = Stopping, Cancelled, ""
+	case journal.Ended:
+		m.state, m.reason = r.State, r.Reason
+	}
+}
+
+// standing is where one slot is.
+type standing uint8
+
+const (
+	strange standing = iota // neither node owns it, or a third one has to do with it
+	fresh                   // at the source, closed, and nothing of it at the target
+	begun                   // at the source, but something has begun
+	there                   // the target owns it
+)
+
+func stand(l SlotLook) standing {
+	switch {
+	case l.OtherOpen:
+		return strange
+	case l.TargetOwns:
+		return there
+	case !l.SourceOwns:
+		return strange
+	case l.Migrating || l.Importing || l.TargetKeys > 0:
+		return begun
+	}
+	return fresh
+}
+
+// verdict is what a unit does after a Look.
+type verdict uint8
+
+const (
+	wait       verdict = iota
+	toTell             // Release, Tell, Verify
+	toBegin            // nothing has begun: from the start
+	toEnd              // nothing has begun, and nothing shall
+	toSplit            // some slots are there: they go on by themselves
+	toGoOn             // Open, Move, ... or Start, Watch
+	toClose            // Close, or Cancel
+	notOursNow         // somebody else is at it
+)
+
+// verdicts, by what was seen of a unit; the first row that fits. The fields that are not named do not matter.
+var verdicts = []struct {
+	fits func(s *sight) bool
+	then verdict
+}{
+	{func(s *sight) bool { return s.n[strange] > 0 && s.longEnough }, notOursNow},
+	{func(s *sight) bool { return s.n[strange] > 0 }, wait},
+	{func(s *sight) bool { return s.n[there] == s.all }, toTell},
+	{func(s *sight) bool { return s.n[there] > 0 }, toSplit},
+	// What has begun without our record of it is not ours; Prepare says what it is.
+	{func(s *sight) bool { return s.unopened }, toBegin},
+	{func(s *sight) bool { return s.n[fresh] == s.all && s.back }, toEnd},
+	{func(s *sight) bool { return s.n[fresh] == s.all }, toBegin},
+	// A stream that is stopped leaves keys that the target deletes by itself, a while later.
+	{func(s *sight) bool { return s.back && s.atomic && s.stopped }, wait},
+	{func(s *sight) bool { return s.back && s.atomic }, toClose},
+	// Who has been sent to the target has written there: only forward is safe.
+	{func(s *sight) bool { return s.back && s.targetKeys == 0 }, toClose},
+	{func(s *sight) bool { return true }, toGoOn},
+}
+
+// sight is what a Look has shown of a unit.
+type sight struct {
+	n                     [there + 1]int
+	all                   int
+	targetKeys            int64
+	back, atomic, stopped bool
+	unopened              bool
+	longEnough            bool
+	there                 []uint16
+}
+
+func (m *Machine) see(u *unit, looks []SlotLook) *sight {
+	s := &sight{all: len(u.Slots), back: m.wantsBack(u), atomic: u.Engine == Atomic, stopped: u.stopped, unopened: !u.opened}
+	other := false
+	for _, slot := range u.Slots {
+		i := slices.IndexFunc(looks, func(l SlotLook) bool { return l.Slot == slot })
+		if i < 0 {
+			s.n[strange]++
+			continue
+		}
+		st := stand(looks[i])
+		s.n[st]++
+		if st == there {
+			s.there = append(s.there, slot)
+		} else {
+			s.targetKeys += looks[i].TargetKeys
+		}
+		other = other || looks[i].OtherOpen
+	}
+	s.longEnough = u.looks >= strangeLooks || other && u.looks >= otherLooks
+	return s
+}
+
+// looked decides where a unit goes on.
+func (m *Machine) looked(u *unit, r Result) {
+	u.lost = 0
+	m.follow(u, r)
+	s := m.see(u, r.Looks)
+	then := wait
+	for _, v := range verdicts {
+		if v.fits(s) {
+			then = v.then
+			break
+		}
+	}
+	if m.trouble != nil {
+		if then != toTell {
+			m.free(u, m.leaveTroubled)
+			return
+		}
+	}
+	if then != wait {
+		u.looks = 0
+	}
+	m.decided(u, then, s)
+}
+
+func (m *Machine) decided(u *unit, then verdict, s *sight) {
+	switch then {
+	case toTell:
+		u.toTail()
+		m.begin(u)
+	case toSplit:
+		m.split(u, s.there)
+	case toEnd:
+		m.free(u, m.rolledBack)
+	case toBegin:
+		m.free(u, m.fromStart)
+	case toGoOn:
+		u.reopen()
+		m.begin(u)
+	case toClose:
+		if u.Engine == Atomic {
+			u.enter(cancelling, Cancel)
+		} else {
+			u.enter(closing, Hold)
+		}
+		m.begin(u)
+	case notOursNow:
+		m.foreign(u, fmt.Sprintf("FOREIGN slots %s: neither source nor target owns them, or a third node has opened them", Ranges(u.Slots)))
+	default:
+		m.lookLater(u)
+	}
+}
+
+func (m *Machine) lookLater(u *unit) {
+	u.looks++
+	u.fails++
+	if u.fails > patience && m.exhausted(u, "the slots do not come to rest") {
+		return
+	}
+	u.lookNext = true
+	m.rest(u)
+}
+
+// fromStart: nothing is open, so the unit waits for its turn like a new one. While the job does not go on, its slots are
+// given back instead.
+func (m *Machine) fromStart(u *unit) {
+	u.opened, u.stopped, u.Failover = false, false, false
+	if !m.may() {
+		m.rolledBack(u)
+		return
+	}
+	u.enter(u.forward(), Prepare)
+	m.begin(u)
+}
+
+// split lets the slots that have arrived go on as a unit of their own.
+func (m *Machine) split(u *unit, arrived []uint16) {
+	if u.fails++; u.fails > patience && m.exhausted(u, "the slots do not come to rest") {
+		return
+	}
+	c := u.Unit
+	c.Slots, c.Committed, c.Keys = arrived, true, 0
+	n := m.take(c)
+	n.held = u.held
+	n.toTail()
+	u.Slots = slices.DeleteFunc(slices.Clone(u.Slots), func(s uint16) bool { return slices.Contains(arrived, s) })
+	u.Committed = false
+	m.recordUnit(journal.UnitCommitted, n, "")
+	m.recordUnit(journal.UnitOpening, u, "")
+	m.begin(n)
+	m.look(u)
+}
+
+// follow takes the primaries of the two shards from a Look: after a failover they are others.
+func (m *Machine) follow(u *unit, r Result) {
+	changed := r.Source != "" && r.Source != u.Source
+	if !changed && u.opened && r.SourceEpoch != 0 && u.SourceEpoch != 0 {
+		changed = r.SourceEpoch != u.SourceEpoch
+	}
+	target := r.Target != "" && r.Target != u.Target
+	if !changed && !target {
+		return
+	}
+	m.rename(u.Source, r.Source)
+	m.rename(u.Target, r.Target)
+	if changed {
+		u.Failover = u.Failover || u.opened
+	}
+	if r.SourceEpoch != 0 {
+		u.SourceEpoch = r.SourceEpoch
+	}
+	if r.Source != "" {
+		u.Source = r.Source
+	}
+	if r.Target != "" {
+		u.Target = r.Target
+	}
+	if u.opened && m.trouble == nil {
+		m.recordUnit(journal.UnitOpening, u, "")
+	}
+}
+
+// rename gives the work of a node to its successor. Units that are open find out by their own Looks.
+func (m *Machine) rename(old, now string) {
+	if now == "" || now == old {
+		return
+	}
+	for _, mv := range m.moves {
+		mv.rename(old, now)
+	}
+	for _, u := range m.units {
+		if u.opened {
+			continue
+		}
+		if u.Source == old {
+			u.Source, u.stale = now, true
+		}
+		if u.Target == old {
+			u.Target, u.stale = now, true
+		}
+	}
+}
