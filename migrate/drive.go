@@ -18,6 +18,7 @@ import (
 type core interface {
 	Begin() []machine.Effect
 	Step(machine.Event) []machine.Effect
+	View() machine.View
 }
 
 // recorder is the journal of one job. Implemented by journal.Journal.
@@ -82,12 +83,16 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	steps, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.job.start(d.c.cfg.Now())
+	v := d.core.View()
+	d.job.restored(&v)
 	d.c.load.begin(d.job, d.pace)
 	defer d.c.load.end()
 	watched := make(chan struct{})
 	go d.presence.run(steps, d.foreign, watched)
 
-	d.apply(steps, d.core.Begin())
+	first := d.core.Begin()
+	d.publish()
+	d.apply(steps, first)
 	for d.ended == nil && steps.Err() == nil {
 		d.turn(steps)
 	}
@@ -127,8 +132,15 @@ func (d *drive) step(ctx context.Context, e machine.Event) {
 		d.owed--
 		d.note(r)
 	}
-	d.apply(ctx, d.core.Step(e))
-	d.publish()
+	effects := d.core.Step(e)
+	d.publish() // before the effects: the last of them writes the job into the history
+	d.apply(ctx, effects)
+}
+
+// publish shows where the job stands.
+func (d *drive) publish() {
+	v := d.core.View()
+	d.job.follow(&v)
 }
 
 // note keeps the figures of a step that has ended.
@@ -141,7 +153,7 @@ func (d *drive) note(r machine.Result) {
 		return
 	}
 	d.c.count.retry()
-	d.c.log.Debug("step not done", "job", d.job.id, "step", stepName(r.Step), "outcome", outcomeName(r.Outcome),
+	d.c.log.Debug("step not done", "job", d.job.id, "step", r.Step.String(), "outcome", r.Outcome.String(),
 		"count", r.Attempt, "cause", r.Reason)
 	if r.Outcome == machine.NodeLost || r.Outcome == machine.Unknown {
 		d.c.cfg.Refresh()
@@ -196,10 +208,9 @@ func (d *drive) apply(ctx context.Context, effects []machine.Effect) {
 func (d *drive) record(ctx context.Context, records []journal.Record) error {
 	for i := range records {
 		r := &records[i]
-		d.job.recorded(r)
 		switch r.Kind {
 		case journal.UnitDone:
-			if r.Unit != nil {
+			if r.Unit != nil && r.Unit.Committed {
 				d.c.count.moved(len(r.Unit.Slots))
 			}
 		case journal.Ended:
@@ -256,7 +267,7 @@ func (d *drive) perform(ctx context.Context, r machine.Run) {
 	res := answer(r, machine.Unknown, "the step was cut short")
 	defer func() {
 		if p := recover(); p != nil {
-			d.c.log.Error("step panicked", "job", d.job.id, "step", stepName(r.Step), "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			d.c.log.Error("step panicked", "job", d.job.id, "step", r.Step.String(), "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			res = answer(r, machine.Unknown, "internal error")
 		}
 		d.events <- res
@@ -349,17 +360,19 @@ func (d *drive) finish() {
 	if err := d.journal.Close(); err != nil {
 		d.c.log.Error("journal cannot be closed", "job", d.job.id, "err", err)
 	}
-	if d.ended != nil {
-		d.job.end(*d.ended, d.lost, d.c.cfg.Now())
-		d.c.count.ended(d.ended.State)
-		st := d.job.snapshot()
-		d.c.log.Info("job ended", "job", d.job.id, "state", st.State, "cause", st.Reason, "slots", st.SlotsDone, "keys", st.KeysMoved,
-			"held", st.HeldCommands, "longest_hold", st.LongestHold, "client_errors", st.ClientErrors)
-	} else {
-		d.c.log.Info("job interrupted", "job", d.job.id)
-	}
 	d.c.mu.Lock()
 	d.c.current = nil
+	if d.ended != nil {
+		d.job.end(*d.ended, d.lost, d.c.cfg.Now()) // who sees it may start the next job
+	}
 	d.c.mu.Unlock()
 	close(d.job.done)
+	if d.ended == nil {
+		d.c.log.Info("job interrupted", "job", d.job.id)
+		return
+	}
+	d.c.count.ended(d.ended.State)
+	st := d.job.snapshot()
+	d.c.log.Info("job ended", "job", d.job.id, "state", st.State, "cause", st.Reason, "slots", st.SlotsDone, "keys", st.KeysMoved,
+		"held", st.HeldCommands, "longest_hold", st.LongestHold, "client_errors", st.ClientErrors)
 }

@@ -146,6 +146,9 @@ func (c *Coordinator) newDrive(j *job, spec *jobSpec, s *survey, here *presence,
 	d.gate = newHolds(c.cfg.Gate, d.pace, j.sourceOf, &c.count)
 	d.options = spec.Options
 	d.engine = c.engine(d)
+	for _, word := range j.early {
+		d.backlog = append(d.backlog, machine.Command{Word: word})
+	}
 	return d
 }
 
@@ -216,8 +219,25 @@ func (c *Coordinator) reenter(ctx context.Context, j *job, spec *jobSpec, log re
 			}
 		}
 		j.waiting(err.Error())
-		if err := sleep(ctx, resumeBeat); err != nil {
+		if err := j.listen(ctx, resumeBeat); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// listen takes orders while the job cannot go on.
+func (j *job) listen(ctx context.Context, while time.Duration) error {
+	timer := time.NewTimer(while)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return nil
+		case o := <-j.orders:
+			j.early = append(j.early, o.word)
+			close(o.done)
 		}
 	}
 }

@@ -2,7 +2,7 @@ package migrate
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +17,7 @@ type job struct {
 	id     string     // immutable
 	orders chan order // from operators to drive
 	done   chan struct{}
+	early  []string // orders that came before the job went on; owned by Run
 
 	mu      sync.Mutex
 	status  Status           // guarded by mu; Units and the rates are made when it is asked for
@@ -108,7 +109,7 @@ func (j *job) snapshotLocked() Status {
 	for _, id := range ids {
 		w := j.hand[id]
 		st.Units = append(st.Units, UnitStatus{
-			Source: w.unit.Source, Target: w.unit.Target, Engine: engineName(w.unit), Step: stepName(w.step),
+			Source: w.unit.Source, Target: w.unit.Target, Engine: engineName(w.unit), Step: w.step.String(),
 			Slots: plan.Ranges(w.unit.Slots), Attempt: w.attempt, For: time.Since(w.since),
 		})
 	}
@@ -183,13 +184,39 @@ func (j *job) stepped(r machine.Result) {
 	}
 }
 
-// recorded follows the journal: it says which units are no longer in hand.
-func (j *job) recorded(r *journal.Record) {
+// follow takes over where the machine says the job stands.
+func (j *job) follow(v *machine.View) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if r.Unit != nil && (r.Kind == journal.UnitDone || r.Kind == journal.UnitBlocked) {
-		delete(j.hand, r.Unit.ID)
+	st := &j.status
+	if v.State != Success && v.State != Failed && v.State != Cancelled { // those come with everything else that ends a job
+		st.State, st.Reason = v.State, v.Reason
 	}
+	st.SlotsTotal, st.SlotsDone = v.SlotsTotal, v.SlotsDone
+	st.Blocked = st.Blocked[:0:0]
+	for i, b := range v.Blocked {
+		if i == maxShown {
+			st.Blocked = append(st.Blocked, "...")
+			break
+		}
+		st.Blocked = append(st.Blocked, plan.Ranges(b.Slots)+": "+b.Reason)
+	}
+	inHand := make(map[int]bool, len(v.Units))
+	for _, u := range v.Units {
+		inHand[u.Unit.ID] = true
+	}
+	maps.DeleteFunc(j.hand, func(id int, _ *working) bool { return !inHand[id] })
+}
+
+// maxShown bounds the blocked slots of a status: each may be a unit of its own.
+const maxShown = 100
+
+// restored sets what a job has done before a restart.
+func (j *job) restored(v *machine.View) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.status.KeysMoved, j.status.BytesMoved = v.KeysDone, v.BytesDone
+	j.rate.lastKeys, j.rate.lastByte, j.rate.lastSlots = v.KeysDone, v.BytesDone, v.SlotsDone
 }
 
 // outcome is what Ended keeps for the history.
@@ -282,29 +309,4 @@ func (j *job) noted(n notice) {
 	st.ClientErrors += n.errors
 	st.LongestHold = max(st.LongestHold, n.longHold)
 	st.Pace = n.pace
-}
-
-var stepNames = map[machine.Step]string{
-	machine.Prepare: "prepare", machine.Hold: "hold", machine.Open: "open", machine.Move: "move", machine.Commit: "commit",
-	machine.Release: "release", machine.Tell: "tell", machine.Close: "close", machine.Start: "start", machine.Watch: "watch",
-	machine.Cancel: "cancel", machine.Verify: "verify", machine.Look: "look",
-}
-
-func stepName(s machine.Step) string {
-	if name, ok := stepNames[s]; ok {
-		return name
-	}
-	return fmt.Sprintf("step(%d)", s)
-}
-
-var outcomeNames = map[machine.Outcome]string{
-	machine.Done: "done", machine.Again: "again", machine.Unknown: "unknown", machine.NodeLost: "node lost",
-	machine.Blocked: "blocked", machine.Switch: "switch", machine.Foreign: "foreign", machine.Fatal: "fatal",
-}
-
-func outcomeName(o machine.Outcome) string {
-	if name, ok := outcomeNames[o]; ok {
-		return name
-	}
-	return fmt.Sprintf("outcome(%d)", o)
 }

@@ -5,8 +5,12 @@ import (
 	"slotproxy/migrate/machine"
 )
 
-func newCore(machine.Spec, []journal.Record) core { panic("not there yet") }
+// newCore makes what decides: a fresh job, or one that goes on after its records.
+func newCore(spec machine.Spec, records []journal.Record) core {
+	if records == nil {
+		return machine.New(spec)
+	}
+	return machine.Restore(spec, records)
+}
 
 func (c *Coordinator) newEngine(*drive) runner { panic("not there yet") }
-
-func (d *drive) publish() {}
