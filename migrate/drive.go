@@ -87,8 +87,9 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	d.job.restored(&v)
 	d.c.load.begin(d.job, d.pace)
 	defer d.c.load.end()
-	watched := make(chan struct{})
+	watched, nursed := make(chan struct{}), make(chan struct{})
 	go d.presence.run(steps, d.foreign, watched)
+	go d.nurse(steps, nursed)
 
 	first := d.core.Begin()
 	d.publish()
@@ -99,42 +100,61 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	cancel()
 	d.drain()
 	<-watched
+	<-nursed
 	d.presence.leave()
 	d.finish()
 }
 
-// turn waits for one event and lets the core have it.
+// turn waits for an event, and lets the core have all that have come with it: what it wants written is synced once for all.
 func (d *drive) turn(ctx context.Context) {
-	if len(d.backlog) > 0 {
-		e := d.backlog[0]
-		d.backlog = d.backlog[1:]
-		d.step(ctx, e)
-		return
-	}
-	d.arm()
-	select {
-	case <-ctx.Done():
-	case e := <-d.events:
-		d.step(ctx, e)
-	case o := <-d.job.orders:
-		if o.word == "cancel" {
-			d.pace.hurry()
+	events, orders := d.gather(ctx)
+	var effects []machine.Effect
+	for _, e := range events {
+		if r, ok := e.(machine.Result); ok {
+			d.owed--
+			d.note(r)
 		}
-		d.step(ctx, machine.Command{Word: o.word})
+		effects = append(effects, d.core.Step(e)...)
+	}
+	d.publish() // before the effects: the last of them writes the job into the history
+	d.apply(ctx, effects)
+	for _, o := range orders {
 		close(o.done)
-	case <-d.timer.C:
-		d.wake(ctx)
 	}
 }
 
-func (d *drive) step(ctx context.Context, e machine.Event) {
-	if r, ok := e.(machine.Result); ok {
-		d.owed--
-		d.note(r)
+// gather waits until there is an event, then takes what else is there. None come when ctx ends.
+func (d *drive) gather(ctx context.Context) (events []machine.Event, orders []order) {
+	events, d.backlog = d.backlog, nil
+	if len(events) == 0 {
+		d.arm()
+		select {
+		case <-ctx.Done():
+		case e := <-d.events:
+			events = append(events, e)
+		case o := <-d.job.orders:
+			orders = append(orders, o)
+			events = append(events, d.obey(o))
+		case <-d.timer.C:
+			events = d.due()
+		}
 	}
-	effects := d.core.Step(e)
-	d.publish() // before the effects: the last of them writes the job into the history
-	d.apply(ctx, effects)
+	for len(events) < queuedEvents {
+		select {
+		case e := <-d.events:
+			events = append(events, e)
+		default:
+			return events, orders
+		}
+	}
+	return events, orders
+}
+
+func (d *drive) obey(o order) machine.Event {
+	if o.word == "cancel" {
+		d.pace.hurry()
+	}
+	return machine.Command{Word: o.word}
 }
 
 // publish shows where the job stands.
@@ -169,31 +189,36 @@ func (d *drive) arm() {
 	d.timer.Reset(max(next, 0))
 }
 
-// wake hands out the waits that are over.
-func (d *drive) wake(ctx context.Context) {
+// due are the waits that are over.
+func (d *drive) due() (events []machine.Event) {
 	now := time.Now()
-	var due []machine.Woken
 	d.waits = slices.DeleteFunc(d.waits, func(w wait) bool {
 		if w.at.After(now) {
 			return false
 		}
-		due = append(due, w.event)
+		events = append(events, w.event)
 		return true
 	})
-	for _, e := range due {
-		d.step(ctx, e)
-	}
+	return events
 }
 
-// apply carries out effects in their order. What stands behind an Append that failed is not begun.
+// apply carries out effects. All that is to be written is written first, so it stands before whatever it announces; when it
+// cannot be, nothing is begun.
 func (d *drive) apply(ctx context.Context, effects []machine.Effect) {
-	for i, e := range effects {
+	var records []journal.Record
+	effects = slices.DeleteFunc(effects, func(e machine.Effect) bool {
+		a, ok := e.(machine.Append)
+		records = append(records, a.Records...)
+		return ok
+	})
+	if len(records) > 0 {
+		if err := d.record(ctx, records); err != nil {
+			d.refuse(err, effects)
+			return
+		}
+	}
+	for _, e := range effects {
 		switch e := e.(type) {
-		case machine.Append:
-			if err := d.record(ctx, e.Records); err != nil {
-				d.refuse(err, effects[i+1:])
-				return
-			}
 		case machine.Run:
 			d.begin(ctx, e)
 		case machine.Wait:
@@ -208,6 +233,7 @@ func (d *drive) apply(ctx context.Context, effects []machine.Effect) {
 func (d *drive) record(ctx context.Context, records []journal.Record) error {
 	for i := range records {
 		r := &records[i]
+		d.job.recorded(r)
 		switch r.Kind {
 		case journal.UnitDone:
 			if r.Unit != nil && r.Unit.Committed {

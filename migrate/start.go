@@ -202,6 +202,9 @@ func (c *Coordinator) resume(ctx context.Context, pool *ants.Pool, j *job) {
 	c.mu.Lock()
 	c.current = j
 	c.mu.Unlock()
+	for i := range records {
+		j.recorded(&records[i])
+	}
 	d.core = c.core(d.spec(j.id, &spec), records)
 	c.log.Info("job resumed", "job", j.id, "plan", spec.Plan.Goal, "count", len(records))
 	d.run(ctx, pool)

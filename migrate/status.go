@@ -10,6 +10,7 @@ import (
 	"slotproxy/migrate/journal"
 	"slotproxy/migrate/machine"
 	"slotproxy/migrate/plan"
+	"slotproxy/router"
 )
 
 // job is one job as it is shown. done is closed when Run has let go of it.
@@ -20,11 +21,12 @@ type job struct {
 	early  []string // orders that came before the job went on; owned by Run
 
 	mu      sync.Mutex
-	status  Status           // guarded by mu; Units and the rates are made when it is asked for
-	hand    map[int]*working // guarded by mu: the units in hand, by number
-	rate    speed            // guarded by mu
-	warning string           // guarded by mu: what the check at the end found
-	open    bool             // guarded by mu: has ended, and the journal could not say so
+	status  Status             // guarded by mu; Units and the rates are made when it is asked for
+	hand    map[int]*working   // guarded by mu: the units in hand, by number
+	rate    speed              // guarded by mu
+	opened  [router.Slots]bool // guarded by mu: slots that the journal says may be open
+	warning string             // guarded by mu: what the check at the end found
+	open    bool               // guarded by mu: has ended, and the journal could not say so
 }
 
 // working is a unit in hand.
@@ -217,6 +219,33 @@ func (j *job) restored(v *machine.View) {
 	defer j.mu.Unlock()
 	j.status.KeysMoved, j.status.BytesMoved = v.KeysDone, v.BytesDone
 	j.rate.lastKeys, j.rate.lastByte, j.rate.lastSlots = v.KeysDone, v.BytesDone, v.SlotsDone
+}
+
+// recorded follows which slots may be open.
+func (j *job) recorded(r *journal.Record) {
+	if r.Unit == nil {
+		return
+	}
+	var open bool
+	switch r.Kind {
+	case journal.UnitOpening:
+		open = true
+	case journal.UnitDone, journal.UnitBlocked:
+	default:
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range r.Unit.Slots {
+		j.opened[s%router.Slots] = open
+	}
+}
+
+// ours tells whether a slot that is open may be of this job.
+func (j *job) ours(slot uint16) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.opened[slot%router.Slots]
 }
 
 // outcome is what Ended keeps for the history.
