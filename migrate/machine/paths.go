@@ -25,8 +25,8 @@ var (
 		{step: Tell, record: journal.UnitCommitted},
 		{step: Verify},
 	}
-	// atomic: the nodes move the slots, and tell each other.
-	atomic = []stage{
+	// streamed: the nodes move the slots, and tell each other.
+	streamed = []stage{
 		{step: Prepare},
 		{step: Start, record: journal.UnitOpening},
 		{step: Watch, holds: true},
@@ -50,7 +50,7 @@ var (
 func (u *unit) forward() []stage {
 	switch {
 	case u.Engine == Atomic:
-		return atomic
+		return streamed
 	case u.Online:
 		return online
 	}
@@ -61,7 +61,7 @@ func (u *unit) forward() []stage {
 func (u *unit) reopen() {
 	switch {
 	case u.Engine == Atomic:
-		u.enter(atomic, Start)
+		u.enter(streamed, Start)
 	case u.Online || u.held:
 		u.enter(u.forward(), Open)
 	default:

@@ -187,6 +187,10 @@ func (m *Machine) decided(u *unit, then verdict, s *sight) {
 		m.free(u, m.fromStart)
 	case toGoOn:
 		u.reopen()
+		if u.fails > 1 && !u.rested {
+			m.rest(u)
+			return
+		}
 		m.begin(u)
 	case toClose:
 		if u.Engine == Atomic {

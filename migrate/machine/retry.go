@@ -58,6 +58,9 @@ func (m *Machine) answered(u *unit, r Result) {
 	if r.Step == Hold && r.Outcome != Done && r.Outcome != Unknown {
 		u.held = false
 	}
+	if r.Step != Look {
+		u.rested = false
+	}
 	if r.Outcome != Done && r.Step != Release {
 		m.missed(u, r)
 		return
@@ -121,6 +124,7 @@ func (m *Machine) waits(u *unit) {
 	}
 	u.restart()
 	d := backoff(u.fails)
+	u.rested = true
 	u.attempt++
 	u.waiting = true
 	m.out = append(m.out, Wait{Unit: u.ID, Attempt: u.attempt, For: d})
@@ -216,13 +220,14 @@ func (m *Machine) again(u *unit, r Result) {
 // wantsBack: the unit shall be rolled back if that can be done.
 func (m *Machine) wantsBack(u *unit) bool { return (m.end != "" || u.back) && !u.forwardOnly }
 
-// unsure: perhaps it was done. The first time nobody waits for the Look, so a gate may stay closed for it.
+// unsure: perhaps it was done. The gate stays as it is until that is known, since of a key that may be on both nodes only one
+// copy is written while it is closed.
 func (m *Machine) unsure(u *unit) {
-	u.lookNext = u.opened
-	if u.fails == 1 && u.opened {
+	if u.opened && u.step != Look {
 		m.look(u)
 		return
 	}
+	u.lookNext = u.opened
 	m.rest(u)
 }
 

@@ -93,6 +93,11 @@ func (m *Machine) turn(u *unit) bool {
 		if o.Engine != u.Engine && touch(o, u) { // the servers refuse SETSLOT beside a stream, and a stream beside open slots
 			return false
 		}
+		// A node that takes slots raises its epoch. Slots that it has just given away, and has not heard of yet, it would claim
+		// back with it, and the new owner would delete their keys. So a node gives or takes.
+		if o.Source == u.Target || o.Target == u.Source {
+			return false
+		}
 		if !o.occupies() {
 			continue
 		}

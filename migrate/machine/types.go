@@ -35,8 +35,12 @@ const (
 	Watch  // until the nodes have done or given up; holds and releases by itself when the stream does not converge
 	Cancel // CLUSTER CANCELSLOTMIGRATIONS, never in the states of hand-over
 
-	Verify // all nodes agree, nothing is open, no key is left behind
-	Look   // where do the slots stand? Result.Looks
+	// Verify: all nodes agree, the replicas of both too; nothing is open; no key is left behind, on the source's replicas
+	// neither, since one that is promoted with them would keep or claim them.
+	Verify
+	// Look: where do the slots stand? Result.Looks. Done only when no command of an earlier step of the slots can be executed
+	// any more: what a node may still have in its buffers would change what was seen.
+	Look
 )
 
 // Outcome is how a step ended.

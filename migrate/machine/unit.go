@@ -28,6 +28,7 @@ type unit struct {
 	stale    bool // parked while its nodes had trouble: prepare again
 	stalled  bool // cannot go on until an operator has done something
 	lookNext bool // Look comes before the stage
+	rested   bool // has waited since its last step
 
 	opened bool // UnitOpening is written: slots may be open, or a stream may run
 	held   bool // the gate may be closed
