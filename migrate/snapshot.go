@@ -234,7 +234,7 @@ func (s *survey) inspect(n *router.Node, a *nodeAnswer) {
 	if a.info["loading"] == "1" {
 		s.troubles = append(s.troubles, n.Addr+" is loading its data")
 	}
-	for _, slot := range slices.Sorted(maps.Keys(a.view.Opens())) {
+	for _, slot := range slices.Sorted(maps.Keys(a.view.OpenSlots())) {
 		s.troubles = append(s.troubles, fmt.Sprintf("slot %d is open on %s: PROXY FIX closes it", slot, n.Addr))
 	}
 }
@@ -314,7 +314,7 @@ func (s *survey) agree() {
 			return
 		}
 		for _, v := range s.views {
-			if said := v.Owner(slot); said != owner {
+			if said := v.Owner(slot); said == nil || said.ID != owner {
 				s.troubles = append(s.troubles, fmt.Sprintf("node %.8s does not agree on the owner of slot %d", v.Myself, slot))
 				return
 			}

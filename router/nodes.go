@@ -293,14 +293,29 @@ func (v *View) Leaves(slot uint16) bool {
 // Moving tells whether the node that was asked shows any slot as being moved, key by key, to it or away.
 func (v *View) Moving() bool { return len(v.open) > 0 }
 
-// Owner is the ID of the node that owns the slot as the node sees it that was asked, "" for none.
-func (v *View) Owner(slot uint16) string {
-	if at := v.owner[slot]; at >= 0 {
-		return v.Nodes[at].ID
-	}
-	return ""
+// Open tells the two ends of a slot that the node that was asked shows as being moved, key by key.
+func (v *View) Open(slot uint16) (Open, bool) {
+	open, ok := v.open[slot]
+	return open, ok
 }
 
-// Opens are the slots that the node that was asked shows as being moved, key by key; marks that mean nothing any more too.
-// Nobody may change it.
-func (v *View) Opens() map[uint16]Open { return v.open }
+// OpenSlots are the slots that the node that was asked shows as being moved, in no order.
+func (v *View) OpenSlots() map[uint16]Open { return v.open }
+
+// Owner is the node that the node that was asked takes for the slot's owner; nil if it knows none, or not its address.
+func (v *View) Owner(slot uint16) *ViewNode {
+	if at := v.owner[slot%Slots]; at >= 0 {
+		return &v.Nodes[at]
+	}
+	return nil
+}
+
+// Node is the line of a node, nil if there is none.
+func (v *View) Node(id string) *ViewNode {
+	for i := range v.Nodes {
+		if v.Nodes[i].ID == id {
+			return &v.Nodes[i]
+		}
+	}
+	return nil
+}

@@ -19,6 +19,7 @@ type Config struct {
 	User, Password string      // of the control plane; empty: the default user without a password
 	TLS            *tls.Config // nil: plain
 	Timeout        time.Duration
+	Name           string // of the connections, for CLIENT LIST; empty: slotproxy-control
 }
 
 // Source asks nodes. Safe for concurrent use.
@@ -43,6 +44,9 @@ const idleAfter = time.Minute
 func NewSource(cfg Config) *Source {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second
+	}
+	if cfg.Name == "" {
+		cfg.Name = "slotproxy-control"
 	}
 	return &Source{cfg: cfg, clients: map[string]*entry{}}
 }
@@ -204,7 +208,7 @@ func (s *Source) options(addr string) valkey.ClientOption {
 		InitAddress: []string{addr}, ForceSingleClient: true,
 		Username: s.cfg.User, Password: s.cfg.Password, TLSConfig: s.cfg.TLS,
 		AlwaysRESP2: true, DisableCache: true, DisableRetry: true, ClientSetInfo: valkey.DisableClientSetInfo,
-		ClientName:        "slotproxy-control",
+		ClientName:        s.cfg.Name,
 		RingScaleEachConn: 4, ReadBufferEachConn: 16 << 10, WriteBufferEachConn: 4 << 10,
 		BlockingPoolSize: 1, PipelineMultiplex: -1, ConnWriteTimeout: s.cfg.Timeout,
 		Dialer: net.Dialer{Timeout: s.cfg.Timeout},

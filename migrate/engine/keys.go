@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"slotproxy/migrate/machine"
+)
+
+// refusedBatch is a MIGRATE that was answered with an error. It may have moved some keys; those in behind are still on the
+// source.
+type refusedBatch struct {
+	batch
+	behind []string
+	text   string
+}
+
+// recover decides what an error of MIGRATE means for its keys, and resolves those that may be on both nodes.
+func (m *mover) recover(ctx context.Context, f refusedBatch) error {
+	inDoubt := strings.HasPrefix(f.text, "IOERR")
+	if !inDoubt && !strings.Contains(f.text, "BUSYKEY") {
+		return &refusal{m.source.Addr, "MIGRATE", f.text}
+	}
+	if !m.held() {
+		// A client that deletes such a key on the source would be sent to a copy on the target after it.
+		_ = m.closeGate(ctx)
+	}
+	if inDoubt {
+		if err := m.settle(ctx); err != nil {
+			return err
+		}
+	}
+	for keys := f.behind; len(keys) > 0; {
+		some := keys[:min(len(keys), resolved)]
+		keys = keys[len(some):]
+		if err := m.resolve(ctx, f.slot, some); err != nil {
+			return err
+		}
+	}
+	if inDoubt && len(f.behind) == len(f.keys) {
+		return sleep(ctx, restStep) // the target may need a moment
+	}
+	return nil
+}
+
+const (
+	// resolved is how many keys are compared at a time; their values are in memory twice meanwhile.
+	resolved = 16
+	// settleSteps bound the wait for commands that may still be on their way to the target: what a socket holds is done in
+	// far less than 3 s by a node that answers.
+	settleSteps, settleStep = 300, 10 * time.Millisecond
+)
+
+// resolve removes one copy of the keys that are on both nodes. Nobody has told the source that the target has them, so the
+// source has gone on with its own: its copy counts. After a failover of the source it is the other way round: the new one
+// may have missed that a key went.
+func (m *mover) resolve(ctx context.Context, slot uint16, keys []string) error {
+	target, err := m.session(ctx, m.target.Addr)
+	if err != nil {
+		return err
+	}
+	defer m.giveBack(m.target.Addr, target)
+	ask := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
+	own := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
+	for _, k := range keys {
+		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
+		own = append(own, cmd("DUMP", k))
+	}
+	theirs, err := target.must(ctx, m.cfg.Limits.Answer, ask...)
+	if err != nil {
+		return err
+	}
+	ours, err := m.line.try(ctx, m.cfg.Limits.Answer, own...)
+	if err != nil {
+		return err
+	}
+	var both []string
+	for i, k := range keys {
+		a, here := ours[1+i].(string)
+		b, there := theirs[2+2*i].(string)
+		if !here || !there {
+			continue
+		}
+		if err := m.keep(slot, k, a, b); err != nil {
+			return err
+		}
+		both = append(both, k)
+	}
+	return m.drop(ctx, both)
+}
+
+// keep saves both values of a key if they differ.
+func (m *mover) keep(slot uint16, key, source, target string) error {
+	if source == target {
+		return nil
+	}
+	if m.cfg.Side == nil {
+		return fail(machine.Blocked, "slot %d has a key with different values on both nodes", slot)
+	}
+	p := Pair{Unit: m.unit.ID, DB: m.db, Slot: slot, Key: key, Source: source, Target: target, Kept: "source"}
+	if m.unit.Failover {
+		p.Kept = "target"
+	}
+	if err := m.cfg.Side(p); err != nil {
+		return fail(machine.Blocked, "slot %d has a key with different values on both nodes, which could not be saved: %v", slot, err)
+	}
+	return nil
+}
+
+// drop removes the copies that do not count.
+func (m *mover) drop(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var commands [][]string
+	if m.unit.Failover {
+		for _, k := range keys {
+			commands = append(commands, cmd("UNLINK", k))
+		}
+	} else {
+		commands = [][]string{m.migrate(m.timeout(len(keys)), true, keys)}
+	}
+	r, err := m.line.try(ctx, 4*m.timeout(len(keys))+m.cfg.Limits.Answer, commands...)
+	if err != nil {
+		return err
+	}
+	return refused(m.source.Addr, commands, r)
+}
+
+// settle waits until no RESTORE of an earlier MIGRATE can still be on its way. Its answer was lost or late, and a target
+// that hung reads what its sockets hold when it goes on: then a RESTORE would bring back a key that has been deleted since.
+//
+// A source that has given up has closed its connection, so that one leaves the target's CLIENT LIST when all of it has been
+// read. Connections of other sources, and idle ones that MIGRATE keeps for ten seconds, stay; the number of looks bounds
+// the wait for them.
+func (j *job) settle(ctx context.Context) error {
+	var suspects map[string]bool
+	for step := range settleSteps {
+		r, err := j.do(ctx, j.target.Addr, cmd("CLIENT", "LIST"))
+		if err != nil {
+			return err
+		}
+		now := restoring(text(r[0]))
+		switch {
+		case step < 3: // a connection that was not yet accepted, and then not yet read, shows up in the second or third
+			if suspects == nil {
+				suspects = map[string]bool{}
+			}
+			for id := range now {
+				suspects[id] = true
+			}
+		case !anyOf(suspects, now):
+			return nil
+		}
+		if err := sleep(ctx, settleStep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoring are the ids of connections whose last command was MIGRATE's on the target, or that have not sent any yet. One
+// that has been idle for two seconds has nothing more to be read.
+func restoring(clients string) map[string]bool {
+	out := map[string]bool{}
+	for l := range strings.SplitSeq(clients, "\n") {
+		f := map[string]string{}
+		for word := range strings.SplitSeq(l, " ") {
+			name, value, _ := strings.Cut(word, "=")
+			f[name] = value
+		}
+		idle, _ := strconv.Atoi(f["idle"])
+		switch f["cmd"] {
+		case "restore-asking":
+		case "select", "auth", "NULL":
+			if f["name"] != "" {
+				continue
+			}
+		default:
+			continue
+		}
+		if idle < 2 {
+			out[f["id"]] = true
+		}
+	}
+	return out
+}
+
+func anyOf(a, b map[string]bool) bool {
+	for k := range a {
+		if b[k] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// migrationSetting makes a primary that loses its last slot a replica of who got it: it throws its keys away and copies
+// all of the other's. That is no part of moving slots, and an operator who empties a node wants to take it away or to give
+// it others. So it is switched off on the shard of the source before its last slot goes, and switched back once the nodes
+// have seen it go; they look at it only in that moment. A coordinator that dies in between leaves it off, until the nodes
+// are started again: SET is not written to their files.
+const migrationSetting = "cluster-allow-replica-migration"
+
+// keepPrimary is called before each commit. A node that does not let the setting be changed is left as it is.
+func (j *job) keepPrimary(ctx context.Context) error {
+	views, err := j.views(ctx, j.source.Addr)
+	if err != nil {
+		return err
+	}
+	me := views[0].Node(j.source.ID)
+	if me == nil || me.Slots > j.ownedOf(views[0].Owns) {
+		return nil
+	}
+	for _, addr := range j.shard(j.source.ID) {
+		r, err := j.try(ctx, addr, cmd("CONFIG", "GET", migrationSetting))
+		if err != nil || setting(r[0]) != "yes" {
+			continue
+		}
+		if r, err = j.try(ctx, addr, cmd("CONFIG", "SET", migrationSetting, "no")); err == nil && text(r[0]) == "OK" {
+			j.mem.keeps = append(j.mem.keeps, addr)
+		}
+	}
+	return nil
+}
+
+// ownedOf counts the slots of the unit that owns says yes to.
+func (j *job) ownedOf(owns func(uint16) bool) int {
+	n := 0
+	for _, s := range j.unit.Slots {
+		if owns(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// letGo switches the setting back.
+func (j *job) letGo(ctx context.Context) {
+	for _, addr := range j.mem.keeps {
+		_, _ = j.try(ctx, addr, cmd("CONFIG", "SET", migrationSetting, "yes"))
+	}
+	j.mem.keeps = nil
+}
+
+// shard is a primary's address and those of its replicas that work.
+func (e *Engine) shard(id string) []string {
+	var out []string
+	t := e.cfg.Topology()
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		if (n.ID == id || n.PrimaryID == id) && !n.Failed {
+			out = append(out, n.Addr)
+		}
+	}
+	return out
+}
+
+// isReplicaNow tells that a node is no primary any more, as an emptied one may be.
+func isReplicaNow(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && strings.Contains(r.text, "SETSLOT only with masters")
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"context"
+
+	"slotproxy/migrate/machine"
+	"slotproxy/router"
+)
+
+// look tells where the slots stand, as the primaries of both shards say themselves.
+func (j *job) look(ctx context.Context) error {
+	var err error
+	if j.source, err = j.successor(ctx, j.unit.Source, j.ownerOf()); err != nil {
+		return err
+	}
+	if j.target, err = j.successor(ctx, j.unit.Target, ""); err != nil {
+		return err
+	}
+	views, err := j.views(ctx, j.source.Addr, j.target.Addr)
+	if err != nil {
+		return err
+	}
+	for i, p := range []*peer{j.source, j.target} {
+		me := views[i].Node(p.ID)
+		if views[i].Myself != p.ID || me == nil || !me.Primary {
+			return fail(machine.NodeLost, "%s is no primary", p.Addr)
+		}
+	}
+	a, err := j.counts(ctx, j.source, j.unit.Slots)
+	if err != nil {
+		return err
+	}
+	b, err := j.counts(ctx, j.target, j.unit.Slots)
+	if err != nil {
+		return err
+	}
+	j.result.Source, j.result.Target = j.source.ID, j.target.ID
+	j.result.SourceEpoch = views[0].Node(j.source.ID).Epoch
+	for i, s := range j.unit.Slots {
+		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s), SourceKeys: a[i], TargetKeys: b[i]}
+		j.mark(&l, views[0], j.source.ID)
+		j.mark(&l, views[1], j.target.ID)
+		j.result.Looks = append(j.result.Looks, l)
+	}
+	j.mem.fresh = false
+	return nil
+}
+
+// mark adds what a node shows of an open slot. Its mark may still name a node that has handed over to its replica since.
+func (j *job) mark(l *machine.SlotLook, v *router.View, id string) {
+	open, is := v.Open(l.Slot)
+	if !is {
+		return
+	}
+	ends := j.sameShard(open.Source, j.source.ID) && j.sameShard(open.Target, j.target.ID)
+	switch {
+	case !ends:
+		l.OtherOpen = true
+	case id == j.source.ID:
+		l.Migrating = true
+	default:
+		l.Importing = true
+	}
+}
+
+// ownerOf is who owns the unit's slots in the table, if one node owns all.
+func (j *job) ownerOf() string {
+	t := j.cfg.Topology()
+	if t == nil {
+		return ""
+	}
+	owner := ""
+	for _, s := range j.unit.Slots {
+		n := t.Node(s)
+		if n == nil || owner != "" && n.ID != owner {
+			return ""
+		}
+		owner = n.ID
+	}
+	return owner
+}
+
+// successor is the primary of the shard that a node was primary of. heir is who owns its slots now, if that is known.
+func (j *job) successor(ctx context.Context, id, heir string) (*peer, error) {
+	t := j.cfg.Topology()
+	if t == nil {
+		return nil, fail(machine.NodeLost, "no table of the cluster yet")
+	}
+	at := t.ByID(id)
+	if at >= 0 && t.Nodes[at].Primary && !t.Nodes[at].Failed {
+		return j.peer(ctx, id)
+	}
+	if at >= 0 && !t.Nodes[at].Primary {
+		return j.peer(ctx, t.Nodes[at].PrimaryID)
+	}
+	for _, i := range t.Primaries() {
+		if n := &t.Nodes[i]; j.sameShard(n.ID, id) || n.ID == heir && heir != j.unit.Target {
+			return j.peer(ctx, n.ID)
+		}
+	}
+	return nil, fail(machine.NodeLost, "node %s has failed, and has no successor yet", id)
+}
+
+// sameShard tells whether two nodes are, or were, of one shard.
+func (e *Engine) sameShard(a, b string) bool { return e.root(a) == e.root(b) }
+
+// root is the first primary of a node's shard that this engine has seen.
+func (e *Engine) root(id string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p, ok := e.roots[id]; ok {
+		return p
+	}
+	return id
+}

@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"slotproxy/migrate/machine"
+)
+
+const (
+	// Without a Pacer: a few milliseconds of both nodes, and more does not make MIGRATE any faster.
+	defaultBatch      = 512
+	defaultBatchBytes = 1 << 20
+	// assumedRate is keys a second before any is measured; small keys between two nodes of one rack go at several times it.
+	assumedRate = 20_000
+	// patience is how often keys that neither go nor expire are looked at again, 10 ms apart. They are logically expired
+	// ones on a node whose clients are paused.
+	patience = 50
+	restStep = 10 * time.Millisecond
+	// rounds is how often a slot that was empty may turn out not to be. Only a client that disregards ASK fills it.
+	rounds = 3
+)
+
+// mover is Move under way.
+//
+//	[MIGRATE slot 5, 200 keys][GETKEYSINSLOT 5][MIGRATE slot 6, 120 keys][GETKEYSINSLOT 6]   one write, a burst
+//
+// The source does what one read has brought without looking at other clients, so what follows a MIGRATE shows which keys it
+// has left behind: those that a lost answer puts in doubt, and those that are next. A burst is as long as the Pacer lets
+// one MIGRATE be; between two, the source serves everybody else.
+type mover struct {
+	*job
+	line  *line
+	db    int
+	keys  map[uint16][]string // known and not sent, by slot
+	order []uint16            // slots that may have keys
+	rest  int64               // keys to go, by the counts at the start
+	rate  float64             // keys a second
+	stuck int                 // bursts in a row that moved nothing
+}
+
+// batch is keys of one slot for one MIGRATE.
+type batch struct {
+	slot uint16
+	keys []string
+}
+
+// move brings the keys over until the source has none.
+func (j *job) move(ctx context.Context) error {
+	if !j.mem.fresh {
+		if err := j.settle(ctx); err != nil {
+			return err
+		}
+	}
+	j.mem.fresh = false // until all answers are in
+	l, err := j.session(ctx, j.source.Addr)
+	if err != nil {
+		return err
+	}
+	defer j.giveBack(j.source.Addr, l)
+	m := &mover{job: j, line: l, rate: assumedRate}
+	for range rounds {
+		counts, err := j.counts(ctx, j.source, j.unit.Slots)
+		if err != nil {
+			return err
+		}
+		if m.rest = total(counts); m.rest == 0 {
+			j.mem.fresh = true
+			return nil
+		}
+		for m.db = range j.source.databases {
+			if err := m.database(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return fail(machine.Again, "slots %s fill again while they move", named(j.unit.Slots))
+}
+
+// database moves the keys of one database.
+func (m *mover) database(ctx context.Context) error {
+	limit := m.limit()
+	commands := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
+	for _, s := range m.unit.Slots {
+		commands = append(commands, cmd("CLUSTER", "GETKEYSINSLOT", number(s), strconv.Itoa(limit)))
+	}
+	r, err := m.line.must(ctx, m.cfg.Limits.Answer, commands...)
+	if err != nil {
+		return err
+	}
+	m.keys, m.order = map[uint16][]string{}, nil
+	for i, s := range m.unit.Slots {
+		m.learn(s, list(r[1+i]))
+	}
+	for len(m.order) > 0 {
+		if err := m.gate(ctx); err != nil {
+			return err
+		}
+		if err := m.burst(ctx, m.limit()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// learn takes the keys that the source has of a slot, or the first of them.
+func (m *mover) learn(slot uint16, keys []string) {
+	at := slices.Index(m.order, slot)
+	switch {
+	case len(keys) == 0 && at >= 0:
+		m.order = slices.Delete(m.order, at, at+1)
+	case len(keys) > 0 && at < 0:
+		m.order = append(m.order, slot)
+	}
+	m.keys[slot] = keys
+}
+
+// limit is how many keys a burst may carry.
+func (m *mover) limit() int {
+	keys, bytes := defaultBatch, int64(defaultBatchBytes)
+	if m.cfg.Pacer != nil {
+		keys, bytes = m.cfg.Pacer.Batch()
+	}
+	return max(1, min(keys, int(bytes/max(m.mem.weight.mean, 1))))
+}
+
+// burst sends the next keys and looks at what became of them.
+func (m *mover) burst(ctx context.Context, limit int) error {
+	batches, n := m.next(limit)
+	bytes := int64(n) * m.mem.weight.mean
+	if m.cfg.Pacer != nil && !m.held() {
+		if err := m.cfg.Pacer.Wait(ctx, m.source.ID, m.target.ID, n, bytes); err != nil {
+			return fail(machine.Again, "pacing: %v", err)
+		}
+	}
+	timeout := m.timeout(n)
+	commands := make([][]string, 0, 2*len(batches))
+	for _, b := range batches {
+		commands = append(commands, m.migrate(timeout, false, b.keys),
+			cmd("CLUSTER", "GETKEYSINSLOT", number(b.slot), strconv.Itoa(limit+len(b.keys))))
+	}
+	began := time.Now()
+	// MIGRATE tries a broken connection twice, and its timeout is one of silence; this is only for a source that hangs.
+	r, err := m.line.try(ctx, time.Duration(len(batches))*4*timeout+m.cfg.Limits.Answer, commands...)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	moved := 0
+	var failed []refusedBatch
+	for i, b := range batches {
+		left := list(r[2*i+1])
+		behind := common(b.keys, left)
+		m.learn(b.slot, left)
+		moved += len(b.keys) - len(behind)
+		if e, refused := r[2*i].(ServerError); refused {
+			failed = append(failed, refusedBatch{b, behind, string(e)})
+		}
+	}
+	m.tally(moved, took)
+	for _, f := range failed {
+		if err := m.recover(ctx, f); err != nil {
+			return err
+		}
+	}
+	return m.unstick(ctx, moved)
+}
+
+// tally counts what has moved.
+func (m *mover) tally(moved int, took time.Duration) {
+	bytes := int64(moved) * m.mem.weight.mean
+	m.result.Keys += int64(moved)
+	m.result.Bytes += bytes
+	m.rest -= int64(moved)
+	if moved == 0 {
+		return
+	}
+	m.rate += (float64(moved)/max(took.Seconds(), 1e-6) - m.rate) / 4
+	if m.cfg.Pacer != nil {
+		m.cfg.Pacer.Moved(m.source.ID, m.target.ID, moved, bytes, took)
+	}
+	if m.cfg.Progress != nil {
+		m.cfg.Progress(m.unit.ID, int64(moved), bytes)
+	}
+}
+
+// next takes keys for a burst, slot by slot.
+func (m *mover) next(limit int) (batches []batch, n int) {
+	for _, s := range m.order {
+		if n == limit {
+			break
+		}
+		k := m.keys[s][:min(len(m.keys[s]), limit-n)]
+		batches = append(batches, batch{s, k})
+		n += len(k)
+	}
+	return batches, n
+}
+
+// unstick waits when nothing moves, and gives up when nothing does for long.
+func (m *mover) unstick(ctx context.Context, moved int) error {
+	if moved > 0 || len(m.order) == 0 {
+		m.stuck = 0
+		return nil
+	}
+	if m.stuck++; m.stuck > patience {
+		return fail(machine.Again, "keys of slots %s neither move nor expire: are clients of the source paused?", named(m.order))
+	}
+	return sleep(ctx, restStep)
+}
+
+// timeout is MIGRATE's: ten times what a burst should take, but long enough for a hiccup, and too short for the cluster to
+// think that the source has failed while it waits.
+func (m *mover) timeout(keys int) time.Duration {
+	expected := time.Duration(float64(keys) / m.rate * float64(time.Second))
+	return max(min(max(10*expected, time.Second), m.source.nodeTimeout/3), time.Millisecond)
+}
+
+// migrate is the command. The first attempt of a key is never REPLACE: what the target has might be newer.
+func (m *mover) migrate(timeout time.Duration, replace bool, keys []string) []string {
+	t := m.target
+	c := cmd("MIGRATE", t.Host, strconv.Itoa(int(t.Port)), "", strconv.Itoa(m.db), strconv.FormatInt(timeout.Milliseconds(), 10))
+	if replace {
+		c = append(c, "REPLACE")
+	}
+	user, password := m.cfg.Nodes.Login()
+	switch {
+	case password == "":
+	case user == "":
+		c = append(c, "AUTH", password)
+	default:
+		c = append(c, "AUTH2", user, password)
+	}
+	return append(append(c, "KEYS"), keys...)
+}
+
+// gate closes or opens the gate as the rest fits the hold budget or does not.
+func (m *mover) gate(ctx context.Context) error {
+	budget := m.cfg.Limits.HoldBudget
+	fits := float64(m.rest) <= m.rate*budget.Seconds()
+	switch held := m.held(); {
+	case held && !fits && time.Since(m.mem.heldAt) > 4*budget:
+		m.openGate("") // clients follow ASK from here on
+	case !held && fits:
+		_ = m.closeGate(ctx) // not drained in time: it goes on as it was
+	}
+	return ctx.Err()
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// common are the keys of a that are in b, in a's order.
+func common(a, b []string) []string {
+	if len(b) == 0 {
+		return nil
+	}
+	in := make(map[string]bool, len(b))
+	for _, k := range b {
+		in[k] = true
+	}
+	var out []string
+	for _, k := range a {
+		if in[k] {
+			out = append(out, k)
+		}
+	}
+	return out
+}

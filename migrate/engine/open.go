@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"slotproxy/migrate/machine"
+	"slotproxy/router"
+)
+
+// replicaWait is how long SETSLOT may wait for the replicas of its node, in servers that make them confirm it. Half of
+// the shortest sensible Answer; the default of the servers is as long as all of it.
+const replicaWait = time.Second
+
+// setslot is CLUSTER SETSLOT for each slot, in the words of the node that gets it.
+func setslot(p *peer, slots []uint16, state ...string) [][]string {
+	commands := make([][]string, len(slots))
+	for i, s := range slots {
+		c := append(cmd("CLUSTER", "SETSLOT", number(s)), state...)
+		if p.atLeast(8, 0) {
+			c = append(c, "TIMEOUT", strconv.FormatInt(replicaWait.Milliseconds(), 10))
+		}
+		commands[i] = c
+	}
+	return commands
+}
+
+// set sends CLUSTER SETSLOT for all slots of the unit. With replicas each one takes a round trip to them on the server, so
+// the time allowed grows with them.
+func (j *job) set(ctx context.Context, p *peer, state ...string) error {
+	commands := setslot(p, j.unit.Slots, state...)
+	s, err := j.session(ctx, p.Addr)
+	if err != nil {
+		return err
+	}
+	defer j.giveBack(p.Addr, s)
+	_, err = s.must(ctx, j.cfg.Limits.Answer+time.Duration(len(commands))*replicaWait/8, commands...)
+	return err
+}
+
+// open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
+func (j *job) open(ctx context.Context) error {
+	j.note()
+	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
+		return err
+	}
+	if err := j.set(ctx, j.source, "MIGRATING", j.target.ID); err != nil {
+		return err
+	}
+	views, err := j.views(ctx, j.source.Addr, j.target.Addr)
+	if err != nil {
+		return err
+	}
+	want := router.Open{Source: j.source.ID, Target: j.target.ID}
+	for _, s := range j.unit.Slots {
+		a, _ := views[0].Open(s)
+		b, _ := views[1].Open(s)
+		if a != want || b != want {
+			return fail(machine.Unknown, "slot %d is not open on both nodes right after SETSLOT", s)
+		}
+	}
+	return nil
+}
+
+// note remembers which slots this engine opens.
+func (j *job) note() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.unit.Slots {
+		j.opened[s] = j.unit.ID
+	}
+}
+
+// ours tells whether an open slot is the coordinator's own.
+func (e *Engine) ours(slot uint16) bool {
+	e.mu.Lock()
+	_, known := e.opened[slot]
+	e.mu.Unlock()
+	return known || e.cfg.Ours != nil && e.cfg.Ours(slot)
+}
+
+// close rolls back. The source first: then nobody is sent to the target any more, and its keys can be counted for good.
+func (j *job) close(ctx context.Context) error {
+	if err := j.emptyTarget(ctx); err != nil {
+		return err
+	}
+	if err := j.set(ctx, j.source, "STABLE"); err != nil {
+		return err
+	}
+	if err := j.emptyTarget(ctx); err != nil {
+		if again := j.set(ctx, j.source, "MIGRATING", j.target.ID); again != nil {
+			return again
+		}
+		return err
+	}
+	if err := j.set(ctx, j.target, "STABLE"); err != nil {
+		return err
+	}
+	j.forget(j.unit)
+	return nil
+}
+
+func (j *job) emptyTarget(ctx context.Context) error {
+	counts, err := j.counts(ctx, j.target, j.unit.Slots)
+	if err != nil {
+		return err
+	}
+	if n := total(counts); n > 0 {
+		return fail(machine.Unknown, "the target has %d keys of slots %s: they can only go on", n, named(j.unit.Slots))
+	}
+	return nil
+}
