@@ -23,6 +23,7 @@ type Extra struct {
 	ReloadOK    bool
 	ReloadedAt  time.Time // of the last configuration that was taken over
 	Certificate []Certificate
+	Moves       Moves
 }
 
 // NodeInfo is one node of the cluster.
@@ -44,3 +45,11 @@ type Certificate struct {
 
 // SlotStates counts slots by SlotState.
 type SlotStates [numSlotStates]int
+
+// Moves counts what the coordinator has done since the start of the process.
+type Moves struct {
+	Running                      bool // a job is under way
+	Succeeded, Failed, Cancelled uint64
+	Slots, Keys, Bytes           uint64
+	Holds, Retries               uint64
+}

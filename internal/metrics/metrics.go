@@ -159,6 +159,33 @@ var table = []metric{
 			out.count(e.Asked.Failed, "failed")
 		}},
 
+	// Moving slots.
+	{"migration_running", gauge, "", nil, "1 while a job of the coordinator is under way, a paused one too.",
+		"For longer than the job's estimate: PROXY JOBS says what it waits for.",
+		func(out *sink, _ *Counters, e *Extra) { out.flag(e.Moves.Running) }},
+	{"migration_jobs_total", counter, "", []string{"state"}, "Jobs that have ended.",
+		"After a failed one: its reason in PROXY JOBS says whether slots are open, PROXY CHECK and PROXY FIX what to do.",
+		func(out *sink, _ *Counters, e *Extra) {
+			out.count(e.Moves.Succeeded, "success")
+			out.count(e.Moves.Failed, "failed")
+			out.count(e.Moves.Cancelled, "cancelled")
+		}},
+	{"migration_slots_total", counter, "", nil, "Slots that the coordinator has moved.",
+		"rate() is the speed of a job where slots are empty.",
+		func(out *sink, _ *Counters, e *Extra) { out.count(e.Moves.Slots) }},
+	{"migration_keys_total", counter, "", nil, "Keys that the coordinator has moved.",
+		"rate() is the speed of a job; the job's pace says what slows it down.",
+		func(out *sink, _ *Counters, e *Extra) { out.count(e.Moves.Keys) }},
+	{"migration_bytes_total", counter, "bytes", nil, "Bytes that the coordinator has moved, estimated.",
+		"Compare with what the network between the nodes can carry.",
+		func(out *sink, _ *Counters, e *Extra) { out.count(e.Moves.Bytes) }},
+	{"migration_holds_total", counter, "", nil, "Times that clients' commands for slots were held for a move.",
+		"Each is within the hold budget; commands_held_total says how many commands felt them.",
+		func(out *sink, _ *Counters, e *Extra) { out.count(e.Moves.Holds) }},
+	{"migration_retries_total", counter, "", nil, "Steps of moves that were not done at the first attempt.",
+		"Some are normal, like nodes that do not agree yet. Many: PROXY JOB shows the step and its attempts.",
+		func(out *sink, _ *Counters, e *Extra) { out.count(e.Moves.Retries) }},
+
 	// The process.
 	{"network_bytes_total", counter, "bytes", []string{"side", "direction"}, "Bytes received and sent.",
 		"client in is about upstream out; a gap is replies or requests that the proxy merges or answers itself.",

@@ -1,0 +1,402 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"slotproxy/migrate/engine"
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/machine"
+	"slotproxy/migrate/plan"
+	"slotproxy/router"
+)
+
+// Config says what a Coordinator works with.
+type Config struct {
+	Dir      string                                 // of the journal; one coordinator a folder
+	Nodes    engine.Nodes                           // required
+	Topology func() *router.Table                   // the newest picture of the cluster, nil before the first; required
+	Refresh  func()                                 // asks for a newer picture, without waiting for it; may be nil
+	Gate     engine.Gate                            // nil: there is no data path, clients see ASK and MOVED
+	Load     Load                                   // nil: nothing is known of clients' work, and nothing slows a job down for them
+	Defaults machine.Options                        // for what Start leaves open
+	Latency  func(base time.Duration) time.Duration // the p99 of clients above which a job slows down; nil: 2 x base + 1 ms
+	Log      *slog.Logger                           // nil: nothing is logged
+	Instance string                                 // what nodes show as our name; "": the folder's own
+	Now      func() time.Time                       // for tests; nil: time.Now
+}
+
+// Coordinator moves slots, one job at a time. Its methods may be called from anywhere, also before and while Run runs.
+type Coordinator struct {
+	cfg   Config         // immutable
+	log   *slog.Logger   // immutable
+	store *journal.Store // immutable
+	name  string         // shown to the nodes; immutable
+
+	begun chan *drive   // from Start to Run
+	ended chan struct{} // closed when Run returns
+	load  *watch        // of the clients' work
+	count counters
+	// check says after a job what is wrong with the cluster; "" is nothing. Immutable after New.
+	check func(ctx context.Context) string
+	// engine makes what does the steps of a job, and core what decides on them. Tests replace them before Run.
+	engine func(*drive) runner
+	core   func(machine.Spec, []journal.Record) core
+
+	mu      sync.Mutex
+	jobs    []*job // guarded by mu: history and the running one, the oldest first
+	current *job   // guarded by mu: nil when nothing runs
+	busy    string // guarded by mu: why no job may start just now, "" when one may
+	lastID  int    // guarded by mu
+}
+
+// runner does one step of a unit. Implemented by engine.Engine.
+type runner interface {
+	Run(ctx context.Context, u machine.Unit, s machine.Step) machine.Result
+}
+
+// maxHistory bounds the jobs in memory, as the journal bounds those on disk.
+const maxHistory = 100
+
+// poolSize bounds the steps under way: four units for each of a job's parallel ones, and Parallel is 16 at most.
+const poolSize = 64
+
+// New opens the journal. Nothing runs before Run.
+func New(cfg Config) (*Coordinator, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Refresh == nil {
+		cfg.Refresh = func() {}
+	}
+	if cfg.Gate == nil {
+		cfg.Gate = noGate{}
+	}
+	if cfg.Latency == nil {
+		cfg.Latency = func(base time.Duration) time.Duration { return 2*base + time.Millisecond }
+	}
+	store, err := journal.Open(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	store.Now = cfg.Now
+	instance, fence := store.Identity()
+	if cfg.Instance != "" {
+		instance = cfg.Instance
+	}
+	c := &Coordinator{
+		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence),
+		begun: make(chan *drive, 1), ended: make(chan struct{}), load: newWatch(cfg.Load, cfg.Now), busy: "the journal has not been read yet",
+	}
+	c.check, c.engine, c.core = c.agreement, c.newEngine, newCore
+	if err := c.recall(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return c, nil
+}
+
+// noGate is for a cluster without a data path of ours.
+type noGate struct{}
+
+func (noGate) Hold(context.Context, []uint16, time.Duration) error { return nil }
+func (noGate) Release([]uint16, string)                            {}
+
+// recall reads what the journal knows of earlier jobs.
+func (c *Coordinator) recall() error {
+	ids, err := c.store.List()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		c.lastID, _ = strconv.Atoi(id)
+		first, last, err := c.store.Ends(id)
+		if err == nil && first.Kind == "" { // created, and the machine stopped before the first record was durable
+			if err := c.store.Remove(id); err != nil {
+				return err
+			}
+			continue
+		}
+		c.jobs = append(c.jobs, recalled(id, first, last, err))
+		if err != nil {
+			c.log.Error("journal of a job cannot be read", "job", id, "err", err)
+		}
+	}
+	c.trimLocked()
+	return nil
+}
+
+// Run goes on with what a restart has interrupted, then carries out jobs until ctx ends; then it returns nil. What is in
+// hand then stays as it is, with its gates open, for the next Run on this folder. It must be called once.
+func (c *Coordinator) Run(ctx context.Context) error {
+	defer c.store.Close()
+	defer close(c.ended)
+	pool, err := ants.NewPool(poolSize, ants.WithNonblocking(true))
+	if err != nil {
+		return fmt.Errorf("run coordinator: %w", err)
+	}
+	defer pool.Release()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching.Go(func() { c.load.run(ctx) })
+	for _, j := range c.unfinished() {
+		c.resume(ctx, pool, j)
+	}
+	c.setBusy("")
+	for {
+		select {
+		case <-ctx.Done():
+			c.setBusy("the proxy is going away")
+			return nil
+		case d := <-c.begun:
+			d.run(ctx, pool)
+		}
+	}
+}
+
+func (c *Coordinator) setBusy(why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = why
+}
+
+// unfinished lists the jobs to go on with, the oldest first.
+func (c *Coordinator) unfinished() []*job {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*job
+	for _, j := range c.jobs {
+		if j.snapshot().Finished.IsZero() {
+			list = append(list, j)
+		}
+	}
+	return list
+}
+
+// Plan says what a goal takes, and changes nothing.
+func (c *Coordinator) Plan(ctx context.Context, g Goal) (*plan.Plan, error) {
+	s, err := c.survey(ctx, withCounts)
+	if err != nil {
+		return nil, err
+	}
+	p, err := makePlan(s.snap, g)
+	if err != nil {
+		return nil, err
+	}
+	p.Warnings = append(p.Warnings, s.doubts...)
+	return p, nil
+}
+
+// makePlan gives a goal to its planner.
+func makePlan(s *plan.Snapshot, g Goal) (*plan.Plan, error) {
+	names := nodeNames{s: s}
+	switch g.Kind {
+	case Reshard:
+		from := make([]string, len(g.From))
+		for i, name := range g.From {
+			from[i] = names.id(name)
+		}
+		to := names.id(g.To)
+		if names.err != nil {
+			return nil, names.err
+		}
+		return plan.Reshard(s, from, to, g.Slots)
+	case MoveSlots:
+		slots, err := slotsIn(g.Ranges)
+		to := names.id(g.To)
+		if err := errors.Join(err, names.err); err != nil {
+			return nil, err
+		}
+		return plan.Named(s, slots, to)
+	case Rebalance:
+		weights := make(map[string]float64, len(g.Weights))
+		for name, w := range g.Weights {
+			weights[names.id(name)] = w
+		}
+		if names.err != nil {
+			return nil, names.err
+		}
+		return plan.Rebalance(s, plan.Balance{By: g.By, Weights: weights, Threshold: g.Threshold, UseEmpty: g.UseEmpty})
+	case Evacuate:
+		node := names.id(g.Node)
+		if names.err != nil {
+			return nil, names.err
+		}
+		return plan.Evacuate(s, node)
+	}
+	return nil, fmt.Errorf("ERR Unknown goal %.40q", g.Kind)
+}
+
+// nodeNames resolves names and keeps the first error.
+type nodeNames struct {
+	s   *plan.Snapshot
+	err error
+}
+
+func (n *nodeNames) id(name string) string {
+	id, err := plan.Resolve(n.s, name)
+	if n.err == nil {
+		n.err = err
+	}
+	return id
+}
+
+func slotsIn(ranges [][2]uint16) ([]uint16, error) {
+	var in [router.Slots]bool
+	for _, r := range ranges {
+		if r[0] > r[1] || r[1] >= router.Slots {
+			return nil, fmt.Errorf("ERR Invalid slot range %d-%d", r[0], r[1])
+		}
+		for s := r[0]; s <= r[1]; s++ {
+			in[s] = true
+		}
+	}
+	var slots []uint16
+	for s, yes := range in {
+		if yes {
+			slots = append(slots, uint16(s))
+		}
+	}
+	if len(slots) == 0 {
+		return nil, errors.New("ERR No slots are named")
+	}
+	return slots, nil
+}
+
+// Start begins to carry out a plan, and returns the id of the job at once. by is who wants it, for the log.
+func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
+	id, err := c.reserve()
+	if err != nil {
+		return "", err
+	}
+	d, err := c.prepare(ctx, id, p, o, by)
+	if err != nil {
+		c.setBusy("")
+		return "", err
+	}
+	c.mu.Lock()
+	c.busy, c.current, c.lastID = "", d.job, c.lastID+1
+	c.jobs = append(c.jobs, d.job)
+	c.trimLocked()
+	c.mu.Unlock()
+	c.log.Info("job started", "job", id, "by", by, "plan", p.Goal, "slots", p.Slots)
+	c.begun <- d // has room: there is one job at a time
+	return id, nil
+}
+
+// reserve keeps others from starting a job meanwhile, and returns the id of the new one.
+func (c *Coordinator) reserve() (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != nil {
+		return "", fmt.Errorf("BUSYJOB job %s is running", c.current.id)
+	}
+	if c.busy != "" {
+		return "", fmt.Errorf("BUSYJOB no job can start: %s", c.busy)
+	}
+	c.busy = "another one is just starting"
+	return strconv.Itoa(c.lastID + 1), nil
+}
+
+// trimLocked forgets the oldest jobs; one that runs is among the newest.
+func (c *Coordinator) trimLocked() {
+	if n := len(c.jobs) - maxHistory; n > 0 {
+		c.jobs = slices.Delete(c.jobs, 0, n)
+	}
+}
+
+// Jobs lists the jobs that are known, the oldest first.
+func (c *Coordinator) Jobs() []Status {
+	c.mu.Lock()
+	jobs := slices.Clone(c.jobs)
+	c.mu.Unlock()
+	list := make([]Status, len(jobs))
+	for i, j := range jobs {
+		list[i] = j.snapshot()
+	}
+	return list
+}
+
+// Job returns one job.
+func (c *Coordinator) Job(id string) (Status, bool) {
+	if j := c.job(id); j != nil {
+		return j.snapshot(), true
+	}
+	return Status{}, false
+}
+
+func (c *Coordinator) job(id string) *job {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, j := range c.jobs {
+		if j.id == id {
+			return j
+		}
+	}
+	return nil
+}
+
+// Running tells whether a job is under way, a paused one too.
+func (c *Coordinator) Running() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current != nil
+}
+
+// Pause lets a job finish the slots in hand and begin no others.
+func (c *Coordinator) Pause(id, by string) error { return c.order(id, by, "pause") }
+
+// Resume lets a paused job go on.
+func (c *Coordinator) Resume(id, by string) error { return c.order(id, by, "resume") }
+
+// Cancel ends a job. Slots in hand are finished or rolled back first; what has moved stays where it is.
+func (c *Coordinator) Cancel(id, by string) error { return c.order(id, by, "cancel") }
+
+// order gives an operator's word to the running job, and returns when it is in the journal.
+func (c *Coordinator) order(id, by, word string) error {
+	j := c.job(id)
+	if j == nil {
+		return fmt.Errorf("ERR Unknown job %.40s", id)
+	}
+	st := j.snapshot()
+	switch {
+	case !st.Finished.IsZero():
+		return fmt.Errorf("ERR Job %s has ended: %s", id, st.State)
+	case word == "pause" && st.State != Running, word == "resume" && st.State != Pausing && st.State != PausedJob:
+		return fmt.Errorf("ERR Job %s is %s", id, st.State)
+	case word == "cancel" && st.State == Stopping:
+		return nil
+	}
+	o := order{word: word, done: make(chan struct{})}
+	c.log.Info("job ordered to "+word, "job", id, "by", by)
+	select {
+	case j.orders <- o:
+	case <-j.done:
+		return fmt.Errorf("ERR Job %s has ended", id)
+	case <-c.ended:
+		return errClosed
+	}
+	select {
+	case <-o.done:
+	case <-j.done:
+	case <-c.ended:
+		return errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("ERR The proxy is going away")
+
+var errNoTable = errors.New("ERR The cluster has not been seen yet")

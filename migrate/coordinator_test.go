@@ -1,0 +1,316 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/machine"
+	"slotproxy/migrate/plan"
+)
+
+func TestAJobRunsFromPlanToHistory(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, dir, newFakeCluster(4), nil).run()
+	id := b.reshard(300)
+	st := b.ended(id, Success)
+	if st.SlotsDone != 300 || st.KeysMoved != 600 || st.KeysTotal != 600 || b.f.owned(3) != 300 {
+		t.Errorf("%d of 300 slots and %d of %d keys, the target has %d slots", st.SlotsDone, st.KeysMoved, st.KeysTotal, b.f.owned(3))
+	}
+	if len(st.After) != 4 || st.After[3].Slots != 300 || len(st.Before) != 4 || len(st.Units) != 0 || st.ETA != 0 {
+		t.Errorf("at its end it shows %+v", st)
+	}
+	if b.c.Running() {
+		t.Error("it still runs")
+	}
+	if again := b.reshard(10); again != "2" {
+		t.Errorf("the next job is %s", again)
+	}
+	b.ended("2", Success)
+	b.stop()
+	later := newBench(t, dir, b.f, nil).run()
+	jobs := later.c.Jobs()
+	if len(jobs) != 2 || jobs[0].State != Success || jobs[0].KeysMoved != 600 || jobs[0].SlotsDone != 300 || jobs[1].ID != "2" {
+		t.Errorf("after a restart the history is %+v", jobs)
+	}
+	if third := later.reshard(5); third != "3" {
+		t.Errorf("the job after the restart is %s, want 3", third)
+	}
+}
+
+// turnstile stops steps of one kind until it is opened.
+type turnstile struct {
+	step machine.Step
+	once sync.Once
+	here chan struct{} // closed when the first has come
+	open chan struct{}
+}
+
+func newTurnstile(s machine.Step) *turnstile {
+	return &turnstile{step: s, here: make(chan struct{}), open: make(chan struct{})}
+}
+
+func (s *turnstile) stop(ctx context.Context, _ machine.Unit, step machine.Step) *machine.Result {
+	if step != s.step {
+		return nil
+	}
+	s.once.Do(func() { close(s.here) })
+	select {
+	case <-s.open:
+		return nil
+	case <-ctx.Done():
+		return &machine.Result{Outcome: machine.Unknown, Reason: ctx.Err().Error()}
+	}
+}
+
+func TestOnlyOneJobRunsAtATime(t *testing.T) {
+	s := newTurnstile(machine.Move)
+	b := newBench(t, t.TempDir(), newFakeCluster(4), s.stop).run()
+	p, err := b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.addr(3), Slots: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := b.reshard(10)
+	<-s.here
+	if _, err := b.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "BUSYJOB job "+id) {
+		t.Errorf("a second job: %v", err)
+	}
+	close(s.open)
+	b.ended(id, Success)
+	if _, err := b.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "STALEPLAN") {
+		t.Errorf("the plan from before: %v", err)
+	}
+}
+
+func TestAJobIsPausedResumedAndCancelled(t *testing.T) {
+	s := newTurnstile(machine.Move)
+	b := newBench(t, t.TempDir(), newFakeCluster(4), s.stop).run()
+	id := b.reshard(3000)
+	<-s.here
+	if err := b.c.Resume(id, "test"); err == nil {
+		t.Error("a running job was resumed")
+	}
+	if err := b.c.Pause(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	close(s.open)
+	st := b.wait(id, "paused", func(s Status) bool { return s.State == PausedJob })
+	if st.SlotsDone == 0 || st.SlotsDone == 3000 || b.gate.count() > 0 || !b.c.Running() {
+		t.Errorf("paused with %d of 3000 slots done, %d held", st.SlotsDone, b.gate.count())
+	}
+	if err := b.c.Resume(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.c.Cancel(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	st = b.ended(id, Cancelled)
+	if st.SlotsDone != b.f.owned(3) {
+		t.Errorf("%d slots are done and %d have moved", st.SlotsDone, b.f.owned(3))
+	}
+	if err := b.c.Cancel(id, "test"); err == nil {
+		t.Error("a job was cancelled that has ended")
+	}
+	if err := b.c.Cancel("77", "test"); err == nil {
+		t.Error("a job was cancelled that never was")
+	}
+}
+
+func TestAnInterruptedJobGoesOnAfterARestart(t *testing.T) {
+	for _, step := range []machine.Step{machine.Prepare, machine.Hold, machine.Open, machine.Move, machine.Commit, machine.Tell, machine.Verify} {
+		t.Run(step.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			s := newTurnstile(step)
+			b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+			id := b.reshard(500)
+			<-s.here
+			b.stop()
+			if n := b.gate.count(); n > 0 {
+				t.Errorf("%d slots are held after the end", n)
+			}
+			if st, _ := b.c.Job(id); !st.Finished.IsZero() {
+				t.Fatalf("interrupted, it says %+v", st)
+			}
+			later := newBench(t, dir, b.f, nil).run()
+			st := later.ended(id, Success)
+			if st.SlotsDone != 500 || b.f.owned(3) != 500 {
+				t.Errorf("%d of 500 slots done, %d moved", st.SlotsDone, b.f.owned(3))
+			}
+		})
+	}
+}
+
+func TestAJobIsRefusedWhenNothingMayMove(t *testing.T) {
+	tests := []struct {
+		name, want string
+		spoil      func(*fakeCluster)
+	}{
+		{"a slot is open", "NOTMOVABLE slot 7 is open on 127.0.0.1:7001", func(f *fakeCluster) { f.marks = " [7->-" + f.ids[1] + "]" }},
+		{"a primary is silent", "ERR 127.0.0.1:7002 does not answer", func(f *fakeCluster) { f.down[f.addr(1)] = true }},
+		{"a slot has no owner", "NOTMOVABLE slot 0 has no owner", func(f *fakeCluster) { f.owner[0] = -1; f.owner[9] = 3 }},
+		{"somebody else is at work", "FOREIGN_COORDINATOR client", func(f *fakeCluster) {
+			f.clients[f.addr(0)] = []fakeClient{{id: 1, cmd: "cluster|setslot"}}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFakeCluster(4)
+			b := newBench(t, t.TempDir(), f, nil).run()
+			p, err := b.c.Plan(context.Background(), Goal{Kind: Reshard, To: f.ids[3], Slots: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.with(func() { tt.spoil(f) })
+			if s, err := b.c.survey(context.Background(), withCounts); err == nil {
+				p.Fingerprint = plan.Fingerprint(s.snap)
+			}
+			b.wait("", "ready", func(Status) bool { b.c.mu.Lock(); defer b.c.mu.Unlock(); return b.c.busy == "" })
+			if _, err := b.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			if jobs, err := b.c.store.List(); err != nil || len(jobs) > 0 || b.c.Running() {
+				t.Errorf("left behind: %v, %v", jobs, err)
+			}
+		})
+	}
+}
+
+// fullDisk is a file that takes nothing after so many writes.
+type fullDisk struct {
+	journal.File
+	left *atomic.Int64
+}
+
+func (f fullDisk) WriteAt(p []byte, at int64) (int, error) {
+	if f.left.Add(-1) < 0 {
+		return 0, syscall.ENOSPC
+	}
+	return f.File.WriteAt(p, at)
+}
+
+func TestAFullDiskUnderTheJournalEndsTheJobWithAWord(t *testing.T) {
+	for _, writes := range []int64{0, 1, 2, 3, 4, 5, 6, 8, 10} {
+		t.Run(fmt.Sprint(writes), func(t *testing.T) {
+			dir := t.TempDir()
+			b := newBench(t, dir, newFakeCluster(4), nil)
+			var left atomic.Int64
+			left.Store(writes)
+			b.c.store.Wrap = func(f journal.File) journal.File { return fullDisk{f, &left} }
+			b.run()
+			b.wait("", "ready", func(Status) bool { b.c.mu.Lock(); defer b.c.mu.Unlock(); return b.c.busy == "" })
+			p, err := b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.ids[3], Slots: 3000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := b.c.Start(context.Background(), p, machine.Options{}, "test")
+			if writes == 0 {
+				if err == nil || !strings.HasPrefix(err.Error(), "JOURNAL ") {
+					t.Errorf("started without a journal: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			st := b.ended(id, Failed)
+			if !strings.Contains(st.Reason, "JOURNAL cannot be written") {
+				t.Errorf("the reason is %q", st.Reason)
+			}
+			// The next job closes this one's journal first, so that no restart goes on with it.
+			if p, err = b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.ids[3], Slots: 10}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "JOURNAL ") {
+				t.Errorf("the next one on the full disk: %v", err)
+			}
+			left.Store(1 << 30)
+			b.ended(b.reshard(10), Success)
+			b.stop()
+			later := newBench(t, dir, b.f, nil).run()
+			if st, _ := later.c.Job(id); st.State != Failed || st.Finished.IsZero() {
+				t.Errorf("after a restart it is %+v", st)
+			}
+		})
+	}
+}
+
+func TestSomebodyElseAtWorkStopsTheJob(t *testing.T) {
+	s := newTurnstile(machine.Move)
+	f := newFakeCluster(4)
+	b := newBench(t, t.TempDir(), f, s.stop).run()
+	id := b.reshard(1000)
+	<-s.here
+	f.with(func() {
+		f.clients[f.addr(1)] = append(f.clients[f.addr(1)], fakeClient{id: 999, cmd: "cluster|setslot"})
+	})
+	b.wait(id, "cancelling", func(st Status) bool { return st.State == Stopping })
+	close(s.open)
+	if st := b.ended(id, Failed); !strings.Contains(st.Reason, "FOREIGN_COORDINATOR client") {
+		t.Errorf("the reason is %q", st.Reason)
+	}
+	for addr, list := range f.clients {
+		for _, k := range list {
+			if strings.HasPrefix(k.name, presencePrefix) {
+				t.Errorf("%s still shows %s", addr, k.name)
+			}
+		}
+	}
+}
+
+func TestAStepThatPanicsDoesNotEndTheProcess(t *testing.T) {
+	var once sync.Once
+	b := newBench(t, t.TempDir(), newFakeCluster(4), func(_ context.Context, _ machine.Unit, s machine.Step) *machine.Result {
+		if s == machine.Move {
+			once.Do(func() { panic("a bug") })
+		}
+		return nil
+	}).run()
+	st := b.ended(b.reshard(100), Success)
+	if st.Retries == 0 {
+		t.Error("nothing was tried again")
+	}
+}
+
+func TestTwoCoordinatorsOnOneClusterDoNotWorkTogether(t *testing.T) {
+	f := newFakeCluster(4)
+	s := newTurnstile(machine.Move)
+	a, b := newBench(t, t.TempDir(), f, s.stop).run(), newBench(t, t.TempDir(), f, nil).run()
+	id := a.reshard(100)
+	<-s.here
+	p, err := b.c.Plan(context.Background(), Goal{Kind: Evacuate, Node: f.ids[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "FOREIGN_COORDINATOR slotproxy-coord:") {
+		t.Errorf("the second starts: %v", err)
+	}
+	close(s.open)
+	a.ended(id, Success)
+	b.ended(b.reshard(50), Success)
+}
+
+func TestAResumedJobWaitsForTheCluster(t *testing.T) {
+	dir := t.TempDir()
+	s := newTurnstile(machine.Move)
+	f := newFakeCluster(4)
+	b := newBench(t, dir, f, s.stop).run()
+	id := b.reshard(200)
+	<-s.here
+	b.stop()
+	f.with(func() { f.down[f.addr(0)] = true })
+	later := newBench(t, dir, f, nil).run()
+	later.wait(id, "waiting", func(st Status) bool { return strings.Contains(st.Reason, "does not answer") })
+	if _, err := later.c.Start(context.Background(), &plan.Plan{}, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "BUSYJOB") {
+		t.Errorf("another job meanwhile: %v", err)
+	}
+	if err := later.c.Cancel(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	f.with(func() { f.down[f.addr(0)] = false })
+	later.ended(id, Cancelled)
+}

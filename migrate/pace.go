@@ -1,0 +1,314 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"slotproxy/migrate/machine"
+)
+
+const (
+	// batchTime is how long one MIGRATE should keep its two nodes busy: their clients wait that long. A third of it when they
+	// are already slow.
+	batchTime   = 3 * time.Millisecond
+	carefulTime = time.Millisecond
+	// Bounds of a batch. 512 keys of one command are parsed in well under a millisecond; the bytes bound the buffers of both
+	// nodes.
+	leastKeys, mostKeys   = 10, 512
+	leastBytes, mostBytes = 64 << 10, 4 << 20
+	// What a batch is thought to carry before any was measured.
+	startKeyRate, startByteRate = 20_000.0, 20e6 // each second
+	// leastShare of its time is what a source gives to a move however slow its clients are: a move that stands still holds
+	// its slots open for ever.
+	leastShare = 0.02
+	// calmFor without a slow pulse raises the share again by calmGain.
+	calmFor  = 2 * time.Second
+	calmGain = 1.25
+	// strictWait is between two batches while a replica lags or memory is short: slow enough to recover, and a job that is
+	// cancelled still ends.
+	strictWait = time.Second
+	// unknownLimit is for a node whose clients were never seen before the job.
+	unknownLimit = 10 * time.Millisecond
+)
+
+// pacer slows a job down for its clients. It implements engine.Pacer. Safe for concurrent use.
+type pacer struct {
+	keys, bytes float64                                // each second; 0: no bound; immutable
+	latency     func(base time.Duration) time.Duration // immutable
+	addr        func(node string) string               // immutable
+
+	mu                sync.Mutex
+	base              map[string]time.Duration // guarded by mu: p99 before the job, by address
+	nodes             map[string]*lane         // guarded by mu: by node id
+	strict            map[string]string        // guarded by mu: nodes that are short of something, and of what
+	keyDebt, byteDebt float64                  // guarded by mu: what is spent and not yet earned
+	earned            time.Time                // guarded by mu
+	hurried           bool                     // guarded by mu
+	why               string                   // guarded by mu
+}
+
+// lane is one source.
+type lane struct {
+	share    float64 // of its time that may be spent in MIGRATE
+	slow     string  // why share is below 1
+	changed  time.Time
+	keyRate  float64 // of one MIGRATE, each second
+	byteRate float64
+	free     time.Time // when the next batch may go
+	held     int       // clients wait for its keys
+}
+
+func newPacer(o machine.Options, latency func(time.Duration) time.Duration, addr func(string) string) *pacer {
+	return &pacer{
+		keys: float64(o.MaxKeysPerSecond), bytes: float64(o.MaxBytesPerSecond), latency: latency, addr: addr,
+		base: map[string]time.Duration{}, nodes: map[string]*lane{}, strict: map[string]string{}, earned: time.Now(),
+	}
+}
+
+func (p *pacer) laneLocked(node string) *lane {
+	l := p.nodes[node]
+	if l == nil {
+		l = &lane{share: 1, keyRate: startKeyRate, byteRate: startByteRate}
+		p.nodes[node] = l
+	}
+	return l
+}
+
+// compare sets what clients had before the job.
+func (p *pacer) compare(base map[string]time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.base = base
+}
+
+// Batch is how much one MIGRATE may carry: what the slowest lane does in a few milliseconds.
+func (p *pacer) Batch() (keys int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keyRate, byteRate, span := startKeyRate, startByteRate, batchTime
+	first := true
+	for _, l := range p.nodes {
+		if first || l.keyRate < keyRate {
+			keyRate = l.keyRate
+		}
+		if first || l.byteRate < byteRate {
+			byteRate = l.byteRate
+		}
+		if l.share < 1 && l.held == 0 {
+			span = carefulTime
+		}
+		first = false
+	}
+	keys = min(max(int(keyRate*span.Seconds()), leastKeys), mostKeys)
+	bytes = min(max(int64(byteRate*span.Seconds()), leastBytes), mostBytes)
+	return keys, bytes
+}
+
+// Wait returns when a batch may go, or ctx ends. Keys that clients wait for go at once, and are paid for later.
+func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes int64) error {
+	p.mu.Lock()
+	l := p.laneLocked(source)
+	p.earnLocked()
+	p.keyDebt += float64(keys)
+	p.byteDebt += float64(bytes)
+	var pause time.Duration
+	if l.held == 0 {
+		pause = p.pauseLocked(l, source, target)
+	}
+	p.mu.Unlock()
+	return sleep(ctx, pause)
+}
+
+// settle waits until the debts of a source are paid. It comes before a hold, since nothing is waited for behind it.
+func (p *pacer) settle(ctx context.Context, source string) {
+	for {
+		p.mu.Lock()
+		p.earnLocked()
+		pause := p.pauseLocked(p.laneLocked(source), source, "")
+		if p.hurried {
+			pause = 0
+		}
+		p.mu.Unlock()
+		// In pieces, so that a job that is cancelled does not wait for what it will not use.
+		if pause <= 0 || sleep(ctx, min(pause, 100*time.Millisecond)) != nil {
+			return
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// earnLocked pays debts with the time that has passed. Credit is kept for a tenth of a second, so that an idle while does
+// not become a burst.
+func (p *pacer) earnLocked() {
+	now := time.Now()
+	span := now.Sub(p.earned).Seconds()
+	p.earned = now
+	p.keyDebt = max(p.keyDebt-span*p.keys, -p.keys/10)
+	p.byteDebt = max(p.byteDebt-span*p.bytes, -p.bytes/10)
+	if p.keys == 0 {
+		p.keyDebt = 0
+	}
+	if p.bytes == 0 {
+		p.byteDebt = 0
+	}
+}
+
+// pauseLocked is the longest of all reasons to wait, and notes it.
+func (p *pacer) pauseLocked(l *lane, source, target string) time.Duration {
+	pause, why := time.Until(l.free), l.slow
+	longer := func(d time.Duration, reason string) {
+		if d > pause {
+			pause, why = d, reason
+		}
+	}
+	if p.keys > 0 && p.keyDebt > 0 {
+		longer(time.Duration(p.keyDebt/p.keys*float64(time.Second)), "max_keys_per_second")
+	}
+	if p.bytes > 0 && p.byteDebt > 0 {
+		longer(time.Duration(p.byteDebt/p.bytes*float64(time.Second)), "max_bytes_per_second")
+	}
+	for _, node := range []string{source, target} {
+		if reason := p.strict[node]; reason != "" && node != "" {
+			longer(strictWait, reason)
+		}
+	}
+	if p.why = why; pause <= 0 && l.share == 1 {
+		p.why = ""
+	}
+	return pause
+}
+
+// Moved tells how long a batch took, and gives the source its rest.
+func (p *pacer) Moved(source, _ string, keys int, bytes int64, took time.Duration) {
+	if took <= 0 || keys <= 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.laneLocked(source)
+	// A quarter for the newest: sizes differ from slot to slot, and the batch should follow within ten of them.
+	const newest = 0.25
+	l.keyRate += newest * (float64(keys)/took.Seconds() - l.keyRate)
+	if bytes > 0 {
+		l.byteRate += newest * (float64(bytes)/took.Seconds() - l.byteRate)
+	}
+	if l.share < 1 {
+		rest := time.Duration(float64(took) * (1/l.share - 1))
+		if from := time.Now(); l.free.Before(from) {
+			l.free = from
+		}
+		l.free = l.free.Add(min(rest, strictWait))
+	}
+}
+
+// held tells that clients wait for keys of a source, or no longer do.
+func (p *pacer) held(source string, yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.laneLocked(source)
+	if yes {
+		l.held++
+	} else {
+		l.held = max(l.held-1, 0)
+	}
+}
+
+// hurry ends the waits before holds: the job is to end.
+func (p *pacer) hurry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hurried = true
+}
+
+// feel compares a pulse with how it was before the job: slower than the limit halves a source's share, calm raises it.
+func (p *pacer) feel(pulse *Pulse) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	worst := ""
+	for addr, n := range pulse.Nodes {
+		if n.Commands < enough/4 { // pulses of a job are four times as short
+			continue
+		}
+		if limit := p.limitLocked(addr); n.P99 > limit {
+			worst = fmt.Sprintf("p99 of %s is %s, above %s", addr, round(n.P99), round(limit))
+			p.slowLocked(addr, worst, now)
+		}
+	}
+	for _, l := range p.nodes {
+		if l.share < 1 && now.Sub(l.changed) >= calmFor {
+			l.share, l.changed = min(1, l.share*calmGain), now
+			if l.share == 1 {
+				l.slow = ""
+			}
+		}
+	}
+}
+
+func (p *pacer) limitLocked(addr string) time.Duration {
+	base, known := p.base[addr]
+	if !known {
+		base, known = p.base[""]
+	}
+	if !known {
+		return unknownLimit
+	}
+	return p.latency(base)
+}
+
+// slowLocked halves the share of a slow source. A slow target slows all sources: which of them it is is not known.
+func (p *pacer) slowLocked(addr, why string, now time.Time) {
+	var those []*lane
+	for id, l := range p.nodes {
+		if p.addr(id) == addr {
+			those = []*lane{l}
+			break
+		}
+		those = append(those, l)
+	}
+	for _, l := range those {
+		if now.Sub(l.changed) >= workBeat || l.share == 1 { // once a pulse
+			l.share, l.slow, l.changed = max(l.share/2, leastShare), why, now
+		}
+	}
+}
+
+// short sets what a node is short of; "" when it no longer is.
+func (p *pacer) short(node, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if why == "" {
+		delete(p.strict, node)
+		return
+	}
+	p.strict[node] = why
+}
+
+// reason says why the job does not go at full speed; "" when it does.
+func (p *pacer) reason() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.nodes {
+		if l.share < 1 {
+			return l.slow
+		}
+	}
+	return p.why
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }

@@ -1,0 +1,175 @@
+package migrate
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"slotproxy/migrate/machine"
+)
+
+func testPacer(o machine.Options) *pacer {
+	double := func(base time.Duration) time.Duration { return 2*base + time.Millisecond }
+	return newPacer(o, double, func(node string) string { return node + ":1" })
+}
+
+func TestBatchesTakeAFewMilliseconds(t *testing.T) {
+	tests := []struct {
+		name        string
+		keys        int
+		bytes       int64
+		took        time.Duration
+		least, most int // keys of the batch that follows
+	}{
+		{"small keys on an idle node", 500, 50_000, 4 * time.Millisecond, 300, 450},
+		{"a fast node stays within the bound", 500, 50_000, time.Millisecond / 2, mostKeys, mostKeys},
+		{"a slow node", 500, 50_000, 100 * time.Millisecond, leastKeys, 20},
+		{"big keys do not go below the least", 1, 50 << 20, 500 * time.Millisecond, leastKeys, leastKeys},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := testPacer(machine.Options{})
+			for range 40 {
+				p.Moved("a", "b", tt.keys, tt.bytes, tt.took)
+			}
+			if keys, bytes := p.Batch(); keys < tt.least || keys > tt.most || bytes < leastBytes || bytes > mostBytes {
+				t.Errorf("a batch of %d keys, %d bytes, want %d to %d keys", keys, bytes, tt.least, tt.most)
+			}
+		})
+	}
+}
+
+func TestAJobKeepsToItsBounds(t *testing.T) {
+	tests := []struct {
+		name   string
+		o      machine.Options
+		reason string
+	}{
+		{"keys", machine.Options{MaxKeysPerSecond: 1000}, "max_keys_per_second"},
+		{"bytes", machine.Options{MaxBytesPerSecond: 100_000}, "max_bytes_per_second"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := testPacer(tt.o)
+			began := time.Now()
+			for range 4 { // 400 keys of 100 bytes are 0.4 s, less a tenth of credit
+				if err := p.Wait(context.Background(), "a", "b", 100, 10_000); err != nil {
+					t.Fatal(err)
+				}
+				if p.reason() != "" && p.reason() != tt.reason {
+					t.Errorf("slowed by %q, want %q", p.reason(), tt.reason)
+				}
+			}
+			if took := time.Since(began); took < 250*time.Millisecond {
+				t.Errorf("400 keys took %s", took)
+			}
+		})
+	}
+}
+
+func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
+	p := testPacer(machine.Options{MaxKeysPerSecond: 10})
+	p.held("a", true)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	for range 100 { // a hundred seconds' worth
+		if err := p.Wait(ctx, "a", "b", 10, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.held("a", false)
+	p.mu.Lock()
+	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
+	p.mu.Unlock()
+	if pause < 30*time.Second {
+		t.Errorf("the debt of 1000 keys at 10 each second is %s", pause)
+	}
+	p.hurry()
+	p.settle(ctx, "a")
+	if ctx.Err() != nil {
+		t.Error("a job that is cancelled waits for its debts")
+	}
+}
+
+func pulseOf(addr string, p99 time.Duration) *Pulse {
+	return &Pulse{Nodes: map[string]NodePulse{addr: {Commands: 1000, P99: p99}}}
+}
+
+func TestSlowClientsSlowTheJobAndCalmLetsItGo(t *testing.T) {
+	p := testPacer(machine.Options{})
+	p.compare(map[string]time.Duration{"a:1": time.Millisecond, "b:1": time.Millisecond})
+	p.Moved("a", "b", 100, 1000, time.Millisecond)
+	p.Moved("c", "b", 100, 1000, time.Millisecond)
+	share := func(node string) float64 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.nodes[node].share
+	}
+	p.feel(pulseOf("a:1", 2900*time.Microsecond))
+	if share("a") != 1 || p.reason() != "" {
+		t.Fatalf("below the limit: share %v, %q", share("a"), p.reason())
+	}
+	p.feel(pulseOf("a:1", 4*time.Millisecond))
+	if share("a") != 0.5 || share("c") != 1 || !strings.Contains(p.reason(), "p99 of a:1 is 4ms, above 3ms") {
+		t.Fatalf("a slow source: shares %v and %v, %q", share("a"), share("c"), p.reason())
+	}
+	p.feel(pulseOf("b:1", 4*time.Millisecond))
+	if share("c") != 0.5 {
+		t.Errorf("a slow target leaves a source at %v", share("c"))
+	}
+	p.Moved("a", "b", 100, 1000, 10*time.Millisecond)
+	p.mu.Lock()
+	rest := time.Until(p.nodes["a"].free)
+	p.mu.Unlock()
+	if rest <= 0 {
+		t.Error("after a batch a slow source gets no rest")
+	}
+	for range 40 {
+		p.mu.Lock()
+		for _, l := range p.nodes {
+			l.changed = l.changed.Add(-calmFor)
+		}
+		p.mu.Unlock()
+		p.feel(&Pulse{})
+	}
+	if share("a") != 1 || p.reason() != "" {
+		t.Errorf("after a calm while: share %v, %q", share("a"), p.reason())
+	}
+	for range 100 {
+		p.mu.Lock()
+		p.nodes["a"].changed = time.Time{}
+		p.mu.Unlock()
+		p.feel(pulseOf("a:1", time.Second))
+	}
+	if share("a") < leastShare/2 {
+		t.Errorf("share %v stands still", share("a"))
+	}
+}
+
+func TestAShortageSlowsDownAndNeverStops(t *testing.T) {
+	p := testPacer(machine.Options{})
+	p.short("b", "a replica of b is behind")
+	p.mu.Lock()
+	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
+	p.mu.Unlock()
+	if pause != strictWait || p.reason() != "a replica of b is behind" {
+		t.Errorf("pause %s, %q", pause, p.reason())
+	}
+	p.short("b", "")
+	if err := p.Wait(context.Background(), "a", "b", 1, 1); err != nil || p.reason() != "" {
+		t.Errorf("afterwards: %v, %q", err, p.reason())
+	}
+}
+
+func TestReplicasThatAreBehindAreSeen(t *testing.T) {
+	info := infoFields("master_repl_offset:100000000\r\nslave0:ip=1,port=2,state=online,offset=100000000,lag=0\r\n" +
+		"slave1:ip=1,port=3,state=wait_bgsave,offset=0,lag=0\r\n")
+	if got := lagging("a:1", info); got != "" {
+		t.Errorf("got %q, want nothing", got)
+	}
+	info["slave0"] = "ip=1,port=2,state=online,offset=1000,lag=9"
+	if got := lagging("a:1", info); got != "a replica of a:1 is 95 MiB behind" {
+		t.Errorf("got %q", got)
+	}
+}
