@@ -290,18 +290,6 @@ func (v *View) Leaves(slot uint16) bool {
 	return ok && open.Source == v.Myself
 }
 
-// Owner returns the ID of the node that owns the slot, as the node that was asked sees it; "" for none, or for one whose
-// address is not known.
-func (v *View) Owner(slot uint16) string {
-	if at := v.owner[slot]; at >= 0 {
-		return v.Nodes[at].ID
-	}
-	return ""
-}
-
-// Opens are the slots that the node that was asked shows as being moved, key by key, to it or away. Not to be changed.
-func (v *View) Opens() map[uint16]Open { return v.open }
-
 // Moving tells whether the node that was asked shows any slot as being moved, key by key, to it or away.
 func (v *View) Moving() bool { return len(v.open) > 0 }
 
@@ -330,4 +318,12 @@ func (v *View) Node(id string) *ViewNode {
 		}
 	}
 	return nil
+}
+
+// OwnerID is the ID of the node that Owner returns, "" for none.
+func (v *View) OwnerID(slot uint16) string {
+	if n := v.Owner(slot); n != nil {
+		return n.ID
+	}
+	return ""
 }

@@ -172,7 +172,7 @@ func (r *Registrar) agreed(ctx context.Context, addrs []string) error {
 			first = view
 		}
 		for slot := range router.Slots {
-			if view.Owner(uint16(slot)) != first.Owner(uint16(slot)) || view.Owner(uint16(slot)) == "" {
+			if view.OwnerID(uint16(slot)) != first.OwnerID(uint16(slot)) || view.OwnerID(uint16(slot)) == "" {
 				return fmt.Errorf("%s has another owner for slot %d than %s", addr, slot, addrs[0])
 			}
 		}

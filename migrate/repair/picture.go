@@ -284,7 +284,7 @@ func (p *picture) agree() bool {
 			first = n
 		default:
 			for slot := range router.Slots {
-				if n.view.Owner(uint16(slot)) != first.view.Owner(uint16(slot)) {
+				if n.view.OwnerID(uint16(slot)) != first.view.OwnerID(uint16(slot)) {
 					return false
 				}
 			}

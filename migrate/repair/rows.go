@@ -110,7 +110,7 @@ func inherit(s *slotState) []action {
 		return nil
 	}
 	var list []action
-	if to.view.Owner(s.slot) != "" {
+	if to.view.OwnerID(s.slot) != "" {
 		list = append(list, action{at: to, command: []string{"CLUSTER", "DELSLOTS", number(s.slot)}})
 	}
 	if s.from(to) != nil {

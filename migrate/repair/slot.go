@@ -35,7 +35,7 @@ func (d *Doctor) state(p *picture, slot uint16) *slotState {
 		} else if n.has(slot) {
 			s.holders = append(s.holders, n)
 		}
-		open, is := n.view.Opens()[slot]
+		open, is := n.view.OpenSlots()[slot]
 		switch {
 		case !is:
 		case !n.self.Primary:
@@ -76,7 +76,7 @@ func (s *slotState) away() *node {
 		if n.view == nil {
 			continue
 		}
-		if o := s.p.byID[n.view.Owner(s.slot)]; o != nil && o.view == nil {
+		if o := s.p.byID[n.view.OwnerID(s.slot)]; o != nil && o.view == nil {
 			return o
 		}
 	}
