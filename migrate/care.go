@@ -1,0 +1,183 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"slotproxy/migrate/engine"
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/members"
+	"slotproxy/migrate/plan"
+	"slotproxy/migrate/repair"
+	"slotproxy/router"
+)
+
+// What concerns the whole cluster and is no job: check, fix, and who belongs to it. But for Check each of these keeps jobs from
+// starting while it is at work, and is refused while one runs.
+
+// careJob names the side file of repairs; jobs count from 1.
+const careJob = "0"
+
+// Check says what is wrong with the cluster. It changes nothing, and may run beside a job, whose slots it shows as open.
+func (c *Coordinator) Check(ctx context.Context) (*Report, error) {
+	e := c.careEngine()
+	defer e.Close()
+	return c.doctor(e).Check(ctx)
+}
+
+// Fix puts right what Check finds, as far as it can be put right without asking; o.DryRun only says how.
+func (c *Coordinator) Fix(ctx context.Context, o FixOptions, by string) (*Report, error) {
+	e := c.careEngine()
+	defer e.Close()
+	d := c.doctor(e)
+	if o.DryRun {
+		return d.Fix(ctx, o)
+	}
+	var r *Report
+	err := c.alone(ctx, "fix", by, func() (err error) {
+		r, err = d.Fix(ctx, o)
+		return err
+	})
+	return r, err
+}
+
+// Create makes one cluster of new nodes, with so many replicas for each primary. It returns who sits where.
+func (c *Coordinator) Create(ctx context.Context, addrs []string, replicas int, by string) ([]members.Seat, error) {
+	seats, err := members.Layout(addrs, replicas)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.reserve(); err != nil {
+		return nil, err
+	}
+	defer c.setBusy("")
+	c.log.Info("create", "by", by, "count", len(addrs))
+	return seats, c.registrar().Create(ctx, seats)
+}
+
+// AddNode takes a new node into the cluster, as a primary without slots or as a replica of another node.
+func (c *Coordinator) AddNode(ctx context.Context, addr, replicaOf, by string) error {
+	return c.alone(ctx, "add node", by, func() error {
+		t, of, err := c.named(ctx, replicaOf)
+		if err != nil {
+			return err
+		}
+		defer c.cfg.Refresh()
+		return c.registrar().Add(ctx, t, addr, of)
+	})
+}
+
+// DelNode takes a node without slots out of the cluster. Nodes that could not be told are in the error's text.
+func (c *Coordinator) DelNode(ctx context.Context, node, by string) error {
+	return c.alone(ctx, "delete node", by, func() error {
+		t, id, err := c.named(ctx, node)
+		if err != nil {
+			return err
+		}
+		if id == "" {
+			return errors.New("ERR Unknown node")
+		}
+		defer c.cfg.Refresh()
+		skipped, err := c.registrar().Remove(ctx, t, id)
+		if err == nil && len(skipped) > 0 {
+			err = fmt.Errorf("ERR The node is removed, but these nodes could not be told: %s", strings.Join(skipped, "; "))
+		}
+		return err
+	})
+}
+
+// alone does something while no job runs here and no other coordinator is at work.
+func (c *Coordinator) alone(ctx context.Context, what, by string, do func() error) error {
+	if _, err := c.reserve(); err != nil {
+		return err
+	}
+	defer c.setBusy("")
+	here := newPresence(c)
+	if err := here.enter(ctx); err != nil {
+		return err
+	}
+	defer here.leave()
+	c.log.Info(what, "by", by)
+	err := do()
+	if err != nil {
+		c.log.Warn(what+" failed", "by", by, "err", err)
+	}
+	return err
+}
+
+// named finds the id of a node that a person names; "" stays "".
+func (c *Coordinator) named(ctx context.Context, name string) (*router.Table, string, error) {
+	t := c.cfg.Topology()
+	if t == nil {
+		return nil, "", errNoTable
+	}
+	if name == "" {
+		return t, "", nil
+	}
+	s, err := c.survey(ctx, withoutCounts)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := plan.Resolve(s.snap, name)
+	return t, id, err
+}
+
+func (c *Coordinator) registrar() *members.Registrar {
+	return &members.Registrar{Nodes: c.cfg.Nodes, Say: func(format string, args ...any) {
+		c.log.Info("members", "cause", fmt.Sprintf(format, args...))
+	}}
+}
+
+// careEngine finishes what others have begun: every open slot is its own.
+func (c *Coordinator) careEngine() *engine.Engine {
+	return engine.New(engine.Config{
+		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Gate: c.cfg.Gate,
+		Ours: func(uint16) bool { return true },
+		Side: func(p engine.Pair) error { return c.store.Side(careJob, p) },
+	})
+}
+
+func (c *Coordinator) doctor(e *engine.Engine) *repair.Doctor {
+	meant := c.meant()
+	return &repair.Doctor{
+		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Run: e.Run, Log: c.log,
+		Meant: func(slot uint16) string { return meant[slot] },
+		Keep: func(node string, db int, key, payload string) error {
+			return c.store.Side(careJob, struct {
+				Node    string `json:"node"`
+				DB      int    `json:"db"`
+				Key     []byte `json:"key"`
+				Payload []byte `json:"payload"` // as DUMP gives it
+			}{node, db, []byte(key), []byte(payload)})
+		},
+	}
+}
+
+// meantJobs is how many of the newest jobs a repair asks: what older ones wanted has been overtaken.
+const meantJobs = 3
+
+// meant is where the newest jobs wanted slots to be.
+func (c *Coordinator) meant() map[uint16]string {
+	m := map[uint16]string{}
+	ids, err := c.store.List()
+	if err != nil {
+		return m
+	}
+	for i := len(ids) - 1; i >= max(0, len(ids)-meantJobs); i-- {
+		records, _ := c.store.Read(ids[i]) // what cannot be read says nothing
+		for k := len(records) - 1; k >= 0; k-- {
+			u := records[k].Unit
+			if u == nil || records[k].Kind == journal.UnitBlocked {
+				continue
+			}
+			for _, slot := range u.Slots {
+				if m[slot] == "" {
+					m[slot] = u.Target
+				}
+			}
+		}
+	}
+	return m
+}
