@@ -124,21 +124,26 @@ func (r *Registrar) Remove(ctx context.Context, t *router.Table, id string) (ski
 	return skipped, nil
 }
 
-// rehome gives the replicas of a node to others.
+// rehome gives the replicas of a node to others. Each node is asked itself whom it follows: the table, and what nodes say of each
+// other, may be seconds old.
 func (r *Registrar) rehome(ctx context.Context, t *router.Table, gone *router.Node) error {
 	count := map[string]int{}
-	var orphans []*router.Node
+	var orphans []string
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
-		if n.Primary || n.Failed {
+		if n.Failed || n.ID == gone.ID {
 			continue
 		}
-		count[n.PrimaryID]++
-		if n.PrimaryID == gone.ID {
-			orphans = append(orphans, n)
+		self, err := r.self(ctx, n.Addr)
+		if err != nil {
+			return err
+		}
+		count[self.PrimaryID]++
+		if self.PrimaryID == gone.ID {
+			orphans = append(orphans, n.Addr)
 		}
 	}
-	for _, o := range orphans {
+	for _, addr := range orphans {
 		var to *router.Node
 		for _, i := range t.Primaries() {
 			if n := &t.Nodes[i]; n.ID != gone.ID && n.Slots > 0 && (to == nil || count[n.ID] < count[to.ID]) {
@@ -146,9 +151,9 @@ func (r *Registrar) rehome(ctx context.Context, t *router.Table, gone *router.No
 			}
 		}
 		if to == nil {
-			return fmt.Errorf("ERR There is no primary for the replica %s of %s", o.Addr, gone.Addr)
+			return fmt.Errorf("ERR There is no primary for the replica %s of %s", addr, gone.Addr)
 		}
-		if err := r.follow(ctx, o.Addr, to.ID, to.Addr); err != nil {
+		if err := r.follow(ctx, addr, to.ID, to.Addr); err != nil {
 			return err
 		}
 		count[to.ID]++

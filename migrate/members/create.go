@@ -191,13 +191,33 @@ func (r *Registrar) follow(ctx context.Context, addr, id, primary string) error 
 	}
 	r.say("%s copies %s", addr, primary)
 	return r.until(ctx, addr+" does not copy its primary", func(ctx context.Context) error {
+		self, err := r.self(ctx, addr)
+		if err != nil {
+			return err
+		}
 		info, err := r.text(ctx, addr, "INFO", "replication")
 		if err != nil {
 			return err
 		}
-		if f := fields(info); f["master_link_status"] != "up" {
-			return fmt.Errorf("link is %s", f["master_link_status"])
+		if up := fields(info)["master_link_status"]; up != "up" || self.PrimaryID != id {
+			return fmt.Errorf("its link is %s", up)
 		}
 		return nil
 	})
+}
+
+// self is what a node says of itself.
+func (r *Registrar) self(ctx context.Context, addr string) (*router.ViewNode, error) {
+	text, err := r.text(ctx, addr, "CLUSTER", "NODES")
+	if err != nil {
+		return nil, err
+	}
+	view, err := router.ParseNodes([]byte(text), addr)
+	if err != nil {
+		return nil, err
+	}
+	if self := view.Node(view.Myself); self != nil {
+		return self, nil
+	}
+	return nil, fmt.Errorf("%s does not know its own address", addr)
 }
