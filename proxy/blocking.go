@@ -128,9 +128,11 @@ func (l *loop) forsake(r *request) {
 	p := r.conn.profile
 	p.sessions++ // or its connections would be dropped with what they have to say
 	r.raw = true
+	l.p.unfinished.Add(1)
 	r.then = func(l *loop, r *request, reply []byte) {
 		l.unwanted(r, reply)
 		p.left()
+		l.p.unfinished.Add(-1)
 	}
 	l.cancel(r, "TIMEOUT", 0)
 }
@@ -205,7 +207,8 @@ func (l *loop) unwanted(r *request, reply []byte) {
 	p, slot := r.conn.profile, r.slot
 	if l.gated(r) {
 		p.sessions++ // or it could be gone by then
-		l.afterGate(slot, func(l *loop) { l.putBack(p, slot, command); p.left() })
+		l.p.unfinished.Add(1)
+		l.afterGate(slot, func(l *loop) { l.putBack(p, slot, command); p.left(); l.p.unfinished.Add(-1) })
 		return
 	}
 	l.putBack(p, slot, command)
@@ -222,7 +225,9 @@ func (l *loop) putBack(p *profile, slot uint16, command []byte) {
 		l.log.Warn("an element was popped for a client that has left", "slot", slot)
 		return
 	}
+	l.p.unfinished.Add(1)
 	l.askAbout(c, slot, 0, command, func(l *loop, _ *request, reply []byte) {
+		l.p.unfinished.Add(-1)
 		if len(reply) == 0 || reply[0] == '-' {
 			l.log.Warn("an element was popped for a client that has left", "slot", slot, "node", owner.addr)
 		}
