@@ -47,3 +47,17 @@ func TestAQuestionThatIsNotAnsweredInTimeGrantsNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestWhoMayNoLongerUseTransactionsMayStillRunWhatHeMay(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	for i := range 3 {
+		n := s.set.Node(i)
+		n.On("MULTI", testnode.Raw("+OK\r\n"))
+		n.On("EXEC", testnode.Raw("*0\r\n"))
+		n.Every("MULTI", testnode.Error("NOPERM User u has no permissions to run the 'multi' command"))
+		n.Every("EXEC", testnode.Error("ERR EXEC without MULTI"))
+		n.Every("DISCARD", testnode.Error("ERR DISCARD without MULTI"))
+	}
+	s.send("AUTH u p", "MULTI", "DISCARD", "CLIENT SETNAME x", "CLIENT GETNAME")
+	s.want("+OK", "+OK", "+OK", "+OK", "$1\r\nx")
+}

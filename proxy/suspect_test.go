@@ -33,7 +33,7 @@ func TestANonceInPiecesIsSeenWhereTheReplyToACommandThatIsAnsweredAlreadyIsDue(t
 	s.until("the script is on its way", func(l *loop) bool { return l.nodes[s.owner.Addr()].conns[0].queue.n == 2 })
 	s.pipelineGets(other)
 	close(hold)
-	s.until("a piece of the nonce has come", func(l *loop) bool { return len(l.nodes[s.owner.Addr()].conns[0].aside) == 9 })
+	s.until("a piece of the nonce has come", func(l *loop) bool { return l.nodes[s.owner.Addr()].conns[0].halfReply })
 	close(rest)
 	wantGets(other)
 	s.want("-PROXYUNKNOWN")
