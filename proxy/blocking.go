@@ -145,7 +145,7 @@ func (s *session) unblock(withError bool) bool {
 		return false
 	}
 	c := r.conn
-	r.block.woken = false // what follows is the client's own end
+	r.block.woken = false                     // what follows is the client's own end
 	early := r.state == stateSent && !c.ready // it has not come to its node, and must not any more
 	switch {
 	case r.state == stateSent && !early && withError:
