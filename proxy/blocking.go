@@ -128,9 +128,11 @@ func (l *loop) forsake(r *request) {
 	p := r.conn.profile
 	p.sessions++ // or its connections would be dropped with what they have to say
 	r.raw = true
+	l.p.unfinished.Add(1)
 	r.then = func(l *loop, r *request, reply []byte) {
 		l.unwanted(r, reply)
 		p.left()
+		l.p.unfinished.Add(-1)
 	}
 	l.cancel(r, "TIMEOUT", 0)
 }
@@ -143,7 +145,7 @@ func (s *session) unblock(withError bool) bool {
 		return false
 	}
 	c := r.conn
-	r.block.woken = false // what follows is the client's own end
+	r.block.woken = false                     // what follows is the client's own end
 	early := r.state == stateSent && !c.ready // it has not come to its node, and must not any more
 	switch {
 	case r.state == stateSent && !early && withError:
@@ -205,7 +207,8 @@ func (l *loop) unwanted(r *request, reply []byte) {
 	p, slot := r.conn.profile, r.slot
 	if l.gated(r) {
 		p.sessions++ // or it could be gone by then
-		l.afterGate(slot, func(l *loop) { l.putBack(p, slot, command); p.left() })
+		l.p.unfinished.Add(1)
+		l.afterGate(slot, func(l *loop) { l.putBack(p, slot, command); p.left(); l.p.unfinished.Add(-1) })
 		return
 	}
 	l.putBack(p, slot, command)
@@ -222,7 +225,9 @@ func (l *loop) putBack(p *profile, slot uint16, command []byte) {
 		l.log.Warn("an element was popped for a client that has left", "slot", slot)
 		return
 	}
+	l.p.unfinished.Add(1)
 	l.askAbout(c, slot, 0, command, func(l *loop, _ *request, reply []byte) {
+		l.p.unfinished.Add(-1)
 		if len(reply) == 0 || reply[0] == '-' {
 			l.log.Warn("an element was popped for a client that has left", "slot", slot, "node", owner.addr)
 		}

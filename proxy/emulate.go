@@ -132,6 +132,7 @@ func mergeEmulated(r *request, dst []byte) ([]byte, bool) {
 	s, e := r.sess, r.fan.emulation
 	if s.ghost {
 		s.profile.sessions--
+		s.l.p.unfinished.Add(-1)
 	}
 	if len(e.reply)+s.out.size > s.l.limits.OutHard {
 		r.ownError = true
@@ -155,6 +156,7 @@ func (l *loop) carryOn(r *request) {
 	g := &session{id: r.sess.id, profile: r.sess.profile, window: r.sess.window, ghost: true}
 	g.conn = conn{l: l, owner: g, fd: -1, closed: true}
 	g.profile.sessions++
+	l.p.unfinished.Add(1)
 	r.sess = nil
 	g.enqueue(r)
 	for _, p := range r.fan.parts {

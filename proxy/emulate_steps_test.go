@@ -246,3 +246,50 @@ func reshards(cl *testcluster.Cluster, done chan<- error) {
 	}
 	done <- nil
 }
+
+// A part that cannot be sent in the middle of an order pass may be the last of its step; the parts of the next one are
+// added behind what the pass looks at.
+func TestAPartThatIsAddedInTheMiddleOfAnOrderPassIsSent(t *testing.T) {
+	s, x := twoSlots(t)
+	var third *testnode.Node
+	for i := range 3 {
+		if n := s.set.Node(i); n != s.owner && n != s.next {
+			third = n
+		}
+	}
+	s.set.OpenSlot(s.slot, indexOf(s.set, third)) // the element comes from there, and goes back in the order of the slot
+	hold := make(chan struct{})
+	s.owner.Every("LLEN {t}", number(2))
+	s.next.Every("LLEN "+x, number(0))
+	s.owner.On("LPOP {t}", testnode.Until(hold), testnode.Ask(s.slot, third.Addr()))
+	third.On("LPOP {t}", testnode.Bulk("e"))
+	s.owner.On("LPUSH {t} e", number(2))
+	s.send("LMOVE {t} "+x+" LEFT RIGHT", "PING")
+	s.owner.Wait(t, "LPOP {t}", 1)
+	s.next.Stop()
+	s.until("the other list cannot be reached", func(l *loop) bool {
+		n := l.nodes[s.next.Addr()]
+		n.retryAt = forever // or now and then a part would fail when its connection does, which is no order pass
+		return len(n.conns) == 0
+	})
+	close(hold)
+	s.want("-", "+PONG")
+	if got := arrivals(s.owner, "LPOP", "LPUSH"); got != "LPOP {t}, LPUSH {t} e" {
+		t.Errorf("the first list saw %q", got)
+	}
+	accounted(t, s.proxy)
+}
+
+func TestAnElementThatIsTooLargeIsNotLost(t *testing.T) {
+	s := script(t, Config{Loops: 1, EmulateCrossSlot: true, Limits: Limits{EmulateBytes: 1000}})
+	x, e := tagOf(s, s.next, 0), strings.Repeat("e", 2000)
+	for _, reply := range []testnode.Action{testnode.Bulk(e), testnode.Pieces("$2000\r\n"+e[:1500], e[1500:]+"\r\n")} {
+		s.owner.Every("LLEN {t}", number(2))
+		s.next.Every("LLEN "+x, number(0))
+		s.owner.On("LPOP {t}", reply)
+		s.next.On("RPUSH "+x+" "+e, number(1))
+		s.send("LMOVE {t} "+x+" LEFT RIGHT", "PING")
+		s.want("$2000\r\n"+e+"\r\n", "+PONG")
+	}
+	accounted(t, s.proxy)
+}

@@ -16,6 +16,7 @@ import (
 const (
 	errTextBadRedirect = "CLUSTERDOWN the node answered with a redirect that cannot be followed"
 	errTextUnknown     = "PROXYUNKNOWN outcome unknown: the connection to the node was lost after the command was sent"
+	errTextLoose       = "PROXYUNKNOWN outcome unknown: the node refused MULTI, and so ran the commands of the transaction one by one"
 	errTextTimeout     = "PROXYTIMEOUT the node did not answer in time; if the command writes, its outcome is unknown"
 	errTextNoAuth      = "NOAUTH Authentication required."
 	errTextCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"

@@ -49,9 +49,9 @@ type holds struct {
 // gate is a hold that is closed in one loop. Owned by the loop.
 type gate struct {
 	*hold
-	closed int              // slots that are still behind it
-	calm   int              // of its slots, the first ones that have nothing in flight
-	told   bool             // the holder has had its answer
+	closed int             // slots that are still behind it
+	calm   int             // of its slots, the first ones that have nothing in flight
+	told   bool            // the holder has had its answer
 	after  []func(l *loop) // to be done when it opens
 }
 

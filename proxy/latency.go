@@ -15,25 +15,38 @@ const historyLength = 160
 
 // mergeEvents makes one list of the events of all primaries: [name, time, latest, maximum, ...] each.
 func mergeEvents(r *request, dst []byte) ([]byte, bool) {
-	lists, ok := r.values()
+	events, ok := r.entries(4)
 	if !ok {
 		return dst, false
 	}
 	var all []value
-	for _, list := range lists {
-		for _, e := range list.elems {
-			if len(e.elems) < 4 {
-				return dst, false
-			}
-			i := slices.IndexFunc(all, func(have value) bool { return bytes.Equal(have.elems[0].text, e.elems[0].text) })
-			if i < 0 {
-				all = append(all, e)
-			} else {
-				all[i] = joinEvents(all[i], e)
-			}
+	for _, e := range events {
+		i := slices.IndexFunc(all, func(have value) bool { return bytes.Equal(have.elems[0].text, e.elems[0].text) })
+		if i < 0 {
+			all = append(all, e)
+		} else {
+			all[i] = joinEvents(all[i], e)
 		}
 	}
 	return appendFirst(dst, all, len(all)), true
+}
+
+// entries are the elements of the lists of all primaries, each of which has at least so many values.
+func (r *request) entries(atLeast int) ([]value, bool) {
+	lists, ok := r.values()
+	if !ok {
+		return nil, false
+	}
+	var all []value
+	for _, list := range lists {
+		for _, e := range list.elems {
+			if len(e.elems) < atLeast {
+				return nil, false
+			}
+			all = append(all, e)
+		}
+	}
+	return all, true
 }
 
 // joinEvents takes the newer latest sample and the larger maximum; what a later server adds is a sum.
@@ -53,18 +66,9 @@ func joinEvents(a, b value) value {
 
 // mergeHistory makes one history of [time, latency] pairs, oldest first.
 func mergeHistory(r *request, dst []byte) ([]byte, bool) {
-	lists, ok := r.values()
+	all, ok := r.entries(2)
 	if !ok {
 		return dst, false
-	}
-	var all []value
-	for _, list := range lists {
-		for _, e := range list.elems {
-			if len(e.elems) < 2 {
-				return dst, false
-			}
-			all = append(all, e)
-		}
 	}
 	slices.SortStableFunc(all, func(a, b value) int { return cmp.Compare(a.elems[0].int(), b.elems[0].int()) })
 	all = all[max(0, len(all)-historyLength):]

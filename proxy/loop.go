@@ -67,9 +67,9 @@ type loop struct {
 	wide        int              // commands on the whole keyspace that are in flight, their parts counted
 	longHold    int64            // the longest time that a gate has held a command
 	took        times            // from read to answered, of all but blocking commands
-	moves       uint64   // changes of a slot's owner so far
-	troubled    []uint16 // slots with trouble, and some that had it
-	restless    int64    // loop time until which slots count as moving, see script.go
+	moves       uint64           // changes of a slot's owner so far
+	troubled    []uint16         // slots with trouble, and some that had it
+	restless    int64            // loop time until which slots count as moving, see script.go
 	waiting     waitList
 	quiet       int // order passes are postponed while above 0
 	postponed   []*session

@@ -101,7 +101,7 @@ func (s *session) multi(rule *router.Rule) bool {
 	r.fan = s.l.newFanout()
 	r.fan.raw, r.fan.merge = true, mergeProbe
 	p := s.l.newPart(r)
-	p.pre = 1
+	p.pre, p.once = 1, false
 	s.l.setBuf(p, multiProbe)
 	s.stop(stopBarrier)
 	s.goParts(r)

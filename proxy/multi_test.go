@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"slotproxy/internal/testcluster"
+	"slotproxy/internal/testnode"
 )
 
 func TestTransactionsAreAnsweredAsAServerAnswersThem(t *testing.T) {
@@ -136,6 +137,52 @@ func TestATransactionInAHalfMovedSlotWaitsForIt(t *testing.T) {
 			must(to, "CLUSTER", "SETSLOT", n, "NODE", to.ID)
 			must(from, "CLUSTER", "SETSLOT", n, "NODE", to.ID)
 			c.want("+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\r\n:6\r\n+OK\r\n$1\r\n6\r\n", ":7")
+		})
+	}
+}
+
+func TestAReplyToExecThatCameInPiecesIsTheOneThatIsKept(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	s.transacts("GET {t}a", "PING")
+	x := tagOf(s, s.next, 0)
+	turn, rest := make(chan struct{}), make(chan struct{})
+	s.next.On("GET "+x, testnode.Until(turn), testnode.Bulk("x"))
+	s.owner.On("EXEC", testnode.Raw("*2\r\n$1\r\nv\r\n"), testnode.Until(rest), testnode.Raw("+PONG\r\n"))
+	s.send("GET "+x, "MULTI", "GET {t}a", "CLIENT GETNAME", "EXEC")
+	s.until("a piece has come", func(l *loop) bool { r := l.sessions[0].tail; return r != nil && len(r.reply) > 0 && r.tx != nil })
+	close(rest)
+	s.until("EXEC is answered", func(l *loop) bool { return l.sessions[0].tail.state == stateDone })
+	close(turn)
+	s.want("$1\r\nx", "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\nv\r\n$-1\r\n")
+	accounted(t, s.proxy)
+}
+
+// A user's permissions may change between two questions about them.
+func TestWhatBecomesOfATransactionThatANodeRefuses(t *testing.T) {
+	noMulti := testnode.Error("NOPERM User u has no permissions to run the 'multi' command")
+	without := testnode.Error("ERR EXEC without MULTI")
+	for _, tc := range []struct {
+		name, command      string
+		multi, reply, exec testnode.Action
+		want               string
+	}{
+		{"without MULTI reads have done no harm", "GET {t}a", noMulti, testnode.Bulk("v"), without, "-NOPERM User u has no permissions to run the 'multi'"},
+		{"without MULTI a write is done", "SET {t}a 1", noMulti, testnode.Raw("+OK\r\n"), without, "-PROXYUNKNOWN"},
+		{"without MULTI a write whose reply is a number is done", "INCR {t}a", noMulti, number(1), without, "-PROXYUNKNOWN"},
+		{"without MULTI and connection a write is perhaps done", "SET {t}a 1", noMulti, testnode.Raw("+OK\r\n"), testnode.Close(), "-PROXYUNKNOWN"},
+		{"with a command refused and without connection nothing is done", "SET {t}a 1", testnode.Raw("+OK\r\n"), testnode.Error("OOM command not allowed"), testnode.Close(), "-EXECABORT Transaction discarded because of: OOM"},
+		{"with a command redirected and without connection it goes again", "SET {t}a 1", testnode.Raw("+OK\r\n"), testnode.Error("CLUSTERDOWN x"), testnode.Close(), "*1\r\n+OK"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := script(t, Config{Loops: 1})
+			s.transacts("GET {t}a", "SET {t}a 1", "INCR {t}a")
+			s.owner.On("MULTI", tc.multi)
+			s.owner.On(tc.command, tc.reply)
+			s.owner.On("EXEC", tc.exec)
+			s.owner.On("EXEC", testnode.Raw("*1\r\n+OK\r\n"))
+			s.send("MULTI", tc.command, "EXEC")
+			s.want("+OK", "+QUEUED", tc.want)
+			s.until("the user has to be asked again", func(l *loop) bool { return l.plain.multiUntil == 0 })
 		})
 	}
 }

@@ -42,6 +42,7 @@ type nodeConn struct {
 	idleFrom int64               // of a lease that nobody has: loop time since when
 	loaded   map[uint64]struct{} // scripts that the node has, by their id, see scripts.go
 	nonces   fifo                // of the requests in the queue, the ones that check the replies to scripts, see suspect.go
+	aside    []byte              // of a reply in pieces that nobody waits for: the first bytes, to tell it from a nonce's
 	suspect  uint64              // session whose script may have upset the count of replies, 0 none, see suspect.go
 	feed     feeder              // takes everything that the node sends after the handshake; nil: replies to requests
 }
@@ -142,7 +143,11 @@ func (c *nodeConn) send(r *request) {
 		r.lead++
 		c.put(askingCommand)
 	}
-	if r.caching != "" {
+	switch {
+	case r.caching == "":
+	case r.asking: // each of the two is forgotten with the next command that is not it: no place is left for CACHING
+		r.root().unnoted = true
+	default:
 		r.lead++
 		c.put([]byte(r.caching))
 	}
@@ -237,15 +242,19 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 		return nil
 	}
 	c.halfReply = false
-	if c.nonces.n > 0 && !r.nonce && c.early(r, piece) {
-		return errMissing
+	whole := piece
+	if c.nonces.n > 0 {
+		whole = c.collected(piece)
+		if !r.nonce && c.early(r, whole) {
+			return errMissing
+		}
 	}
 	if c.skipped < r.lead {
 		return c.swallow(r, piece)
 	}
 	if r.nonce {
-		if !c.fits(r, piece) {
-			return c.strayed(r, piece)
+		if !r.repeats(whole) {
+			return c.strayed(r, whole)
 		}
 		c.nonces.pop()
 	}
@@ -271,8 +280,8 @@ func (c *nodeConn) take(piece []byte, done bool) error {
 
 // takePart keeps or forwards a piece of a reply that goes on.
 func (c *nodeConn) takePart(r *request, piece []byte) {
-	if r.nonce || r.state == stateDone && c.nonces.n > 0 && r.sess == nil && r.parent == nil {
-		c.keepNonce(r, piece)
+	if r.nonce || r.state == stateDone && c.nonces.n > 0 {
+		c.putAside(piece)
 		return
 	}
 	if len(piece) == 0 || r.state == stateDone || c.skipped < r.lead {
@@ -309,6 +318,7 @@ func (c *nodeConn) swallow(r *request, piece []byte) error {
 	}
 	if piece[0] == '-' && r.early == nil {
 		r.early = append(r.early, piece...)
+		r.earlyAt = int32(c.skipped) - int32(r.lead-r.pre)
 	}
 	c.skipped++
 	return nil

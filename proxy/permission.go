@@ -98,9 +98,13 @@ func (s *session) heardOf(rule *router.Rule, r *request, reply []byte) {
 			refusal = append(refusal, r.early...)
 		}
 		if reply[0] == '-' && r.pre > 0 {
-			r.conn.close(errMultiOpen) // MULTI without DISCARD
+			r.conn.close(errMultiOpen) // MULTI without DISCARD, or a command that has been run and may have changed it
 		}
-		s.profile.permits.note(rule, refusal)
+		if r.loose() {
+			s.profile.multiUntil = 0 // the command was not judged: asked again, in another way
+		} else {
+			s.profile.permits.note(rule, refusal)
+		}
 	}
 	s.resume(stopBarrier)
 }

@@ -108,6 +108,7 @@ type Proxy struct {
 	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
 
 	clients    atomic.Int64  // open sessions, for MaxClients
+	unfinished atomic.Int64  // what is brought to its end although its client has left, see carryOn and forsake
 	monitors   atomic.Int32  // clients with MONITOR, in all loops
 	lastClient atomic.Uint64 // the newest session's id
 
@@ -337,12 +338,12 @@ func (p *Proxy) Alive(within time.Duration) bool {
 	return true
 }
 
-// Drain stops accepting and closes clients between commands. When ctx ends first, the rest are closed anyway; cut is
-// the number of those that had commands under way.
+// Drain stops accepting and closes clients between commands; what clients have left behind is brought to its end. When ctx
+// ends first, the rest are closed anyway; cut is the number of those that had commands under way, or have left such behind.
 func (p *Proxy) Drain(ctx context.Context) (cut int, err error) {
 	p.closeListeners()
 	p.ask(time.Second, (*loop).beginDraining)
-	for p.clients.Load() > 0 {
+	for p.clients.Load() > 0 || p.unfinished.Load() > 0 {
 		select {
 		case <-ctx.Done():
 			return p.countBusy(), ctx.Err()
@@ -374,5 +375,5 @@ func (p *Proxy) countBusy() int {
 			}
 		}
 	})
-	return int(n.Load())
+	return int(n.Load() + p.unfinished.Load())
 }

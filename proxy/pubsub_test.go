@@ -161,6 +161,32 @@ func TestKeyspaceEventsOfAllPrimariesComeOnce(t *testing.T) {
 	}
 }
 
+func TestAMessageToTheChannelOfAnEventComesOnceForEachPrimary(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	a, d := connect(t, addr), connect(t, addr)
+	a.send("PSUBSCRIBE __key*")
+	a.want(confirmation(2, "psubscribe", "__key*", 1))
+	until(t, func() bool {
+		for _, n := range cl.Nodes {
+			if got, err := n.Do("PUBSUB", "NUMPAT"); err != nil || got != int64(1) {
+				return false
+			}
+		}
+		return true
+	})
+	d.send("PUBLISH __keyevent@0__:set k", "PUBLISH __keys k")
+	d.want(":1", ":1")
+	seen := map[string]int{}
+	for range 4 {
+		seen[a.next()]++
+	}
+	if event, other := heard(2, "pmessage", "__key*", "__keyevent@0__:set", "k"), heard(2, "pmessage", "__key*", "__keys", "k"); seen[event] != 3 || seen[other] != 1 {
+		t.Errorf("got %v, want the first message three times, the second once", seen)
+	}
+	a.silent(50 * time.Millisecond)
+}
+
 func TestSubscriptionsOutliveTheirConnections(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
 	p, addr := serve(t, Config{Loops: 2}, cl.Addrs()...)

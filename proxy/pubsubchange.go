@@ -90,6 +90,9 @@ func (h *hub) through(f *feed, e *entry) {
 			h.refusedClient(f, e)
 		}
 		h.oneDone(ch)
+		if e.leave {
+			h.restrand(e.topics) // somebody may have come meanwhile, and found it subscribed here
+		}
 	case e.leave:
 		h.restrand(e.topics) // a sharded channel leaves one node for another
 	case e.err != nil:

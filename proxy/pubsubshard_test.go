@@ -55,9 +55,12 @@ func TestAMessageWaitsUntilTheSubscribersAreWhereItGoes(t *testing.T) {
 	}
 }
 
+// busy is what a node says while a script does not end.
+const busy = "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+
 func TestASubscriptionThatANodeCannotServeNowIsTriedAgain(t *testing.T) {
 	s := script(t, Config{Loops: 1})
-	for _, e := range []string{"LOADING Valkey is loading the dataset in memory", "CLUSTERDOWN The cluster is down"} {
+	for _, e := range []string{"LOADING Valkey is loading the dataset in memory", "CLUSTERDOWN The cluster is down", busy} {
 		s.owner.On("SSUBSCRIBE {t}c", testnode.Error(e))
 	}
 	s.owner.On("SSUBSCRIBE {t}c", testnode.Close())
@@ -77,4 +80,53 @@ func TestAFeedThatIsOutOfStepIsClosedAndReplaced(t *testing.T) {
 	if got := s.proxy.Snapshot().Desyncs; got != 1 {
 		t.Errorf("%d connections were out of step, want 1", got)
 	}
+}
+
+func TestABusyNodeTakesNoChannelFromASubscriber(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.send("SSUBSCRIBE {t}c")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1))
+	s.owner.On("SSUBSCRIBE {t}c", testnode.Error(busy))
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"), testnode.Raw(heard(3, "smessage", "{t}c", "1")))
+	s.owner.Drop()
+	s.want(heard(2, "smessage", "{t}c", "1"))
+}
+
+func TestWhoComesWhileTheLastOneLeavesHearsTheEventsOfAllPrimaries(t *testing.T) {
+	const events = "__keyevent@0__:*"
+	s := script(t, Config{Loops: 1})
+	hold := make(chan struct{})
+	for i := range 3 {
+		n := s.set.Node(i)
+		n.Every("PSUBSCRIBE "+events, testnode.Raw(confirmation(3, "psubscribe", events, 1)))
+		n.Every("PUNSUBSCRIBE "+events, testnode.Until(hold), testnode.Raw(confirmation(3, "punsubscribe", events, 0)))
+	}
+	s.send("PSUBSCRIBE " + events)
+	s.want(confirmation(2, "psubscribe", events, 1))
+	s.until("all primaries are listened to", func(l *loop) bool { return heardAt(l, events) == 3 })
+	s.send("PUNSUBSCRIBE " + events)
+	for i := range 3 {
+		s.set.Node(i).Wait(t, "PUNSUBSCRIBE "+events, 1)
+	}
+	d := s.another()
+	d.send("PSUBSCRIBE " + events)
+	s.until("another one is on his way", func(l *loop) bool {
+		return len(l.sessions) == 2 && l.sessions[1].head != nil
+	})
+	close(hold)
+	s.want(confirmation(2, "punsubscribe", events, 0))
+	d.want(confirmation(2, "psubscribe", events, 1))
+	s.until("all primaries are listened to again", func(l *loop) bool { return heardAt(l, events) == 3 })
+}
+
+// heardAt is how many nodes a pattern is subscribed at.
+func heardAt(l *loop, pattern string) int {
+	n := 0
+	for _, h := range l.hubs {
+		if t := h.topics[patternTopic][pattern]; t != nil {
+			n += len(t.at)
+		}
+	}
+	return n
 }

@@ -204,10 +204,14 @@ func (l *loop) orphaned(r *request, written bool) {
 		return
 	}
 	l.dropReply(r)
-	if r.early != nil && r.pre > 0 && written {
-		// MULTI was refused, and so the node has begun to run the commands one by one.
-		r.root().sess.profile.multiUntil = 0
-		l.fail(r, abortedBecause(r.early))
+	switch {
+	case r.loose():
+		l.ranLoose(r, r.early)
+		return
+	case r.discarded() && redirects(r.early):
+		written = false // as good as
+	case r.discarded():
+		l.fail(r, abortedBecause(r.early)) // as EXEC would have said
 		return
 	}
 	if r.watched && (!written || !r.once) {

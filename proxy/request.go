@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"slotproxy/internal/metrics"
 	"slotproxy/router"
 )
@@ -56,6 +58,7 @@ type request struct {
 
 	gen       uint32 // generation of the slot's trouble when it was sent, see slots.go
 	pre       uint32 // replies to its own bytes that come before the one that counts: +OK of MULTI, +QUEUED
+	earlyAt   int32  // to which of its own bytes early is the reply, from 0; below 0: to what was sent before them
 	lead      uint32 // all replies before the one that counts in this sending: pre, and the +OK of ASKING
 	refs      uint8  // queue or parent, FIFO, waiting list, line for a lease
 	redirects uint16 // MOVED and ASK followed
@@ -83,6 +86,7 @@ type request struct {
 	reloaded  bool // its script was missing once
 	wrapped   bool // sent as a transaction of its own, see script.go
 	wide      bool // for all primaries, and wrong while keys go from one to another, see gate.go
+	unnoted   bool // what it read is not watched by the node, though its client may believe that, see tracking.go
 	nonce     bool // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class
@@ -115,6 +119,15 @@ func (r *request) root() *request {
 func (r *request) passes() bool {
 	return r.parent == nil && r.fan == nil && r.then == nil && !r.wrapped && (r.tx == nil || len(r.tx.own) == 0)
 }
+
+// isBlock says that r begins with MULTI.
+func (r *request) isBlock() bool { return r.pre > 0 && bytes.HasPrefix(r.buf, multiCommand) }
+
+// loose says that MULTI was refused, so that the node runs the commands behind it one by one.
+func (r *request) loose() bool { return r.early != nil && r.earlyAt == 0 && r.isBlock() }
+
+// discarded says that a command behind MULTI was refused, so that the node runs none of them.
+func (r *request) discarded() bool { return r.early != nil && r.earlyAt > 0 && r.isBlock() }
 
 // everywhere says that r is a command for every primary that has not been spread over them, or a walk between two steps.
 func (r *request) everywhere() bool {

@@ -223,6 +223,9 @@ func (s *session) shift() {
 	}
 	r.next = nil
 	s.queued -= max(1, r.weight)
+	if r.unnoted {
+		s.forget() // behind its reply, which the client may just have put into its cache
+	}
 	s.l.dropReply(r)
 	r.sess = nil
 	s.l.release(r)

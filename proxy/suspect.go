@@ -120,21 +120,23 @@ func (c *nodeConn) sendNonce() {
 	l.stats.InFlight++
 }
 
-// keepNonce collects a reply that comes in pieces where a nonce's is due. Of one that is too long the beginning is
-// enough.
-func (c *nodeConn) keepNonce(r *request, piece []byte) {
-	if room := maxNonceReply - len(r.reply); room > 0 && len(piece) > 0 {
-		c.l.keepReply(r, piece[:min(len(piece), room)])
+// putAside collects a reply that comes in pieces where nobody waits for it, but a nonce's may come. Of one that is too
+// long for that the beginning is enough. The request has no place for it: it may still hold a reply of its own.
+func (c *nodeConn) putAside(piece []byte) {
+	if room := maxNonceReply - len(c.aside); room > 0 {
+		c.aside = append(c.aside, piece[:min(len(piece), room)]...)
 	}
 }
 
-// fits says whether the reply, of which piece is the last part, is the one to the nonce r.
-func (c *nodeConn) fits(r *request, piece []byte) bool {
-	if r.reply != nil {
-		c.keepNonce(r, piece)
-		piece = r.reply
+// collected is the reply that ends with piece, with what was put aside of it. It is valid until the next one.
+func (c *nodeConn) collected(piece []byte) []byte {
+	if len(c.aside) == 0 {
+		return piece
 	}
-	return r.repeats(piece)
+	c.putAside(piece)
+	whole := c.aside
+	c.aside = c.aside[:0]
+	return whole
 }
 
 // repeats says that a reply is the one to the nonce r.
@@ -148,11 +150,15 @@ func (r *request) repeats(reply []byte) bool {
 
 // early says that the reply to a nonce comes where the one to r is due, which is sent before it: one is missing.
 func (c *nodeConn) early(r *request, piece []byte) bool {
-	if len(r.reply)+len(piece) >= maxNonceReply {
+	var kept []byte // its earlier pieces, while somebody waits for it
+	if r.state != stateDone {
+		kept = r.reply
+	}
+	if len(kept)+len(piece) >= maxNonceReply {
 		return false
 	}
-	if r.reply != nil {
-		piece = append(append([]byte(nil), r.reply...), piece...)
+	if kept != nil {
+		piece = append(append([]byte(nil), kept...), piece...)
 	}
 	return c.nonces.first().repeats(piece)
 }
@@ -160,15 +166,11 @@ func (c *nodeConn) early(r *request, piece []byte) bool {
 // strayed drops a reply that comes before the one to the nonce r, and cuts off the client whose script is to blame.
 func (c *nodeConn) strayed(r *request, piece []byte) error {
 	l := c.l
-	if r.reply != nil {
-		piece = r.reply
-	}
 	if c.profile.echo && refusesEcho(piece) {
 		// That may have been the reply, or a script says so, once: HELLO is never refused.
 		c.profile.echo = false
 		return errUnasked
 	}
-	l.dropReply(r)
 	l.stats.Desyncs++
 	if r.cursor++; r.cursor > maxStray {
 		return errUnasked

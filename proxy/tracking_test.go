@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"slotproxy/internal/testcluster"
+	"slotproxy/internal/testnode"
 	"slotproxy/router"
 )
 
@@ -114,5 +115,24 @@ func TestTrackingOfAnOldClientIsToldToAnother(t *testing.T) {
 			c.Close()
 			until(t, func() bool { return p.Snapshot().UpstreamOpen <= 3*2*2 })
 		})
+	}
+}
+
+// A node forgets ASKING with the next command, and CLIENT CACHING too, so only one of them can go before a read.
+func TestAReadThatTheNodeDoesNotWatchIsNotToBeCached(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	s.owner.On("GET {t}a", testnode.Ask(s.slot, s.next.Addr()))
+	s.next.On("GET {t}a", testnode.Bulk("v"))
+	for i := range 3 {
+		s.set.Node(i).Every("GET b", testnode.Bulk("b"))
+		s.set.Node(i).Every("PING", testnode.Raw("+PONG\r\n"))
+	}
+	s.send("HELLO 3", "CLIENT TRACKING ON OPTIN", "GET b", "CLIENT CACHING YES", "GET {t}a", "GET b")
+	s.want("%7", "+OK", "$1\r\nb", "+OK", "$1\r\nv", string(forgetAll), "$1\r\nb")
+	if got := s.next.Seen("GET {t}a"); len(got) != 1 || !got[0].Asking {
+		t.Errorf("the target of the ASK saw %v, want the read once, behind ASKING", got)
+	}
+	if got := len(s.next.Seen("CLIENT CACHING ...")) + len(s.owner.Seen("CLIENT CACHING ...")); got != 1 {
+		t.Errorf("nodes saw CLIENT CACHING %d times, want once", got)
 	}
 }

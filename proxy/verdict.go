@@ -12,7 +12,7 @@ import (
 
 // judge takes an error reply of a request that needs a closer look.
 func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
-	early := r.early
+	early, loose := r.early, r.loose()
 	r.early = nil
 	line := append(l.errorLine[:0], piece...) // what follows may give r another reply
 	l.errorLine = line
@@ -30,8 +30,11 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case early != nil && resp.Classify(line) == resp.ExecAbort:
 		l.fail(r, abortedBecause(early))
 		return
+	case loose:
+		l.ranLoose(r, early)
+		return
 	case early != nil:
-		r.early, line = early, early // MULTI was refused, and so what came behind it
+		r.early, line = early, early // what had to go before was refused, and so what came behind it
 	}
 	switch {
 	case r.watched && redirects(line):
@@ -49,6 +52,21 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case !l.steered(c, r, line):
 		l.finish(r, line)
 	}
+}
+
+// ranLoose ends a block of commands whose MULTI a node has refused: the user may not use transactions any more. The node
+// has run them one by one, and nobody knows how many of them, and to which end.
+func (l *loop) ranLoose(r *request, refusal []byte) {
+	if s := r.root().sess; s != nil {
+		s.profile.multiUntil = 0
+	}
+	r.early = refusal // whoever asked only whether the user may looks there
+	if r.once {
+		l.stats.Ambiguous++
+		l.fail(r, errTextLoose)
+		return
+	}
+	l.finish(r, refusal)
 }
 
 // awaitOneOwner lets r wait, whose user may not say ASKING, until the slot is at one node.

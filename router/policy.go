@@ -15,6 +15,7 @@ const (
 	whySubscribe  = "this proxy does not know how it subscribes"
 	declared      = "all keys must be declared, and lie in one slot"
 	together      = "each primary does it for itself: an error says on how many it was done; primaries that join later get the functions of the others"
+	publishEvents = "a message to a channel that has the name of a keyspace event (`__keyspace@*`, `__keyevent@*`) comes once for each primary: nothing tells it from the events of so many nodes"
 	logIDs        = "ids are made unique over all nodes; SLOWLOG and the log of slow commands also have what waited in the proxy"
 )
 
@@ -279,7 +280,7 @@ var policies = []policy{
 	subscribe("psubscribe"),
 	refused("psync", "the proxy has no data of its own to replicate"),
 	shard("pttl"),
-	publish("publish"),
+	publish("publish").but(publishEvents),
 	local("pubsub"),
 	allPrimaries("pubsub|channels", MergePubsub).repeats(),
 	anyNode("pubsub|help"),

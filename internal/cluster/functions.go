@@ -77,11 +77,13 @@ func (f *Functions) supply(ctx context.Context, t *router.Table) (done bool) {
 	f.settled = settled // who has left, or was a primary, is new when it comes back
 	var empty []*router.Node
 	var dump string
+	serving, unread := owners(t), false // unread: a node may have functions that the ones which were read have not
 	for _, n := range fresh {
 		d, err := f.src.functions(ctx, n.Addr)
 		switch {
 		case err != nil:
 			f.log.Debug("functions not read", "node", n.Addr, "err", err)
+			unread = unread || serving[n]
 		case len(d) <= emptyDump:
 			empty = append(empty, n)
 		default:
@@ -90,12 +92,17 @@ func (f *Functions) supply(ctx context.Context, t *router.Table) (done bool) {
 		}
 	}
 	for i := 0; dump == "" && len(empty) > 0 && i < len(others); i++ {
-		if d, err := f.src.functions(ctx, others[i].Addr); err == nil && len(d) > emptyDump {
+		d, err := f.src.functions(ctx, others[i].Addr)
+		switch {
+		case err != nil:
+			f.log.Debug("functions not read", "node", others[i].Addr, "err", err)
+			unread = unread || serving[others[i]]
+		case len(d) > emptyDump:
 			dump = d
 		}
 	}
 	for _, n := range empty {
-		f.settled[n.ID] = dump == "" || f.restore(ctx, n.Addr, dump)
+		f.settled[n.ID] = dump == "" && !unread || dump != "" && f.restore(ctx, n.Addr, dump)
 	}
 	for _, n := range fresh {
 		if !f.settled[n.ID] {
@@ -103,6 +110,17 @@ func (f *Functions) supply(ctx context.Context, t *router.Table) (done bool) {
 		}
 	}
 	return true
+}
+
+// owners are the nodes that have slots: a client's functions were loaded there.
+func owners(t *router.Table) map[*router.Node]bool {
+	all := map[*router.Node]bool{}
+	for _, i := range t.Owner {
+		if i >= 0 {
+			all[&t.Nodes[i]] = true
+		}
+	}
+	return all
 }
 
 func (f *Functions) restore(ctx context.Context, addr, dump string) bool {
