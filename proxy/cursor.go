@@ -15,12 +15,17 @@ import (
 // place is where a walk over all slots stands. On the wire, from the lowest bit:
 //
 //	14 slot | 1 target | 1 wide | 15 tag of the node | 32 cursor of the node
+//
+// target and wide together mean leaving.
 type place struct {
-	slot   int    // from here on; router.Slots: at the end
-	target bool   // the slot is open and done at its source: go on at its target
-	wide   bool   // cursor walks all slots of the node, see older.go
-	tag    uint16 // whose cursor it is
-	cursor uint64 // 0: at the beginning of the slot
+	slot   int  // from here on; router.Slots: at the end
+	target bool // the slot is open and done at its source: go on at its target
+	wide   bool // cursor walks all slots of the node, see older.go
+	// The slot was open when the node, its source, gave the pages up to cursor: what had gone to the target by then is
+	// missing in them, so they count for nothing once the slot is not open any more.
+	leaving bool
+	tag     uint16 // of the node whose cursor it is, or of the target
+	cursor  uint64 // 0: at the beginning of the slot
 }
 
 // A node's cursor below 2^32 is enough for more keys than a node has memory for.
@@ -35,13 +40,13 @@ func (p place) encode() uint64 {
 		return 0
 	}
 	n := uint64(p.slot)
-	if p.target {
+	if p.target || p.leaving {
 		n |= 1 << 14
 	}
-	if p.wide {
+	if p.wide || p.leaving {
 		n |= 1 << 15
 	}
-	if p.cursor != 0 {
+	if p.cursor != 0 || p.target {
 		n |= uint64(p.tag)<<placeShift | p.cursor<<(placeShift+tagBits)
 	}
 	if n == 0 {
@@ -51,8 +56,9 @@ func (p place) encode() uint64 {
 }
 
 func decodePlace(n uint64) place {
+	target, wide := n>>14&1 != 0, n>>15&1 != 0
 	return place{
-		slot: int(n % router.Slots), target: n>>14&1 != 0, wide: n>>15&1 != 0,
+		slot: int(n % router.Slots), target: target && !wide, wide: wide && !target, leaving: target && wide,
 		tag: uint16(n >> placeShift & (1<<tagBits - 1)), cursor: n >> (placeShift + tagBits),
 	}
 }

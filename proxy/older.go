@@ -32,17 +32,11 @@ type share struct{ slot, count int }
 func (l *loop) askCounts(r *request) {
 	w := r.walk
 	if !w.keys {
-		l.scratch = resp.AppendArray(l.scratch[:0], 4+len(w.options))
-		l.scratch = resp.AppendBulkString(l.scratch, "SCAN")
-		l.scratch = resp.AppendBulkString(l.scratch, "0")
-		for _, o := range w.options {
-			l.scratch = resp.AppendBulk(l.scratch, o)
-		}
-		l.scratch = resp.AppendBulkString(l.scratch, "COUNT")
-		l.scratch = resp.AppendBulkString(l.scratch, "1")
-		l.askNode(r, w.from, l.scratch)
+		l.askScan(r, 0, 1)
 	}
 	w.upTo = min(w.upTo, w.slot+countBatch)
+	l.prove(r)
+	w.pageAt = len(r.fan.parts)
 	for slot := w.slot; slot < w.upTo; slot++ {
 		l.scratch = resp.AppendCommandStrings(l.scratch[:0], "CLUSTER", "COUNTKEYSINSLOT", itoa(slot))
 		l.askNode(r, w.from, l.scratch)
@@ -60,18 +54,26 @@ func (l *loop) countsCame(r *request) bool {
 		}
 		parts = parts[1:]
 	}
+	counts := r.fan.parts[w.pageAt:]
+	if p := counts[0]; resp.Classify(p.reply) == resp.NoPerm {
+		return l.askWide(r)
+	}
+	if !l.proven(r, parts[:len(parts)-len(counts)]) {
+		return true
+	}
+	if f := w.faulty; f.slot >= 0 { // what lies behind it will not be taken
+		w.upTo = f.slot + 1
+	}
 	total := 0
-	for i, p := range parts {
+	for i, p := range counts[:w.upTo-w.slot] {
 		n, ok := integer(p.reply)
 		slot := w.slot + i
 		switch {
-		case !ok && resp.Classify(p.reply) == resp.NoPerm:
-			return l.askWide(r)
 		case !ok:
 			return l.stepFailed(r, p)
 		case n > bigSlot && i == 0:
 			l.dropParts(r, 0)
-			l.askPage(r, w.target)
+			l.askPage(r)
 			r.sess.sendParts(r)
 			return true
 		case total > 0 && total+int(n) > w.count || n > bigSlot:
@@ -90,7 +92,7 @@ func (l *loop) countsCame(r *request) bool {
 		l.scratch = resp.AppendCommandStrings(l.scratch[:0], "CLUSTER", "GETKEYSINSLOT", itoa(s.slot), itoa(s.count+growth))
 		l.askNode(r, w.from, l.scratch)
 	}
-	l.probe(r, w.from, w.slot, w.upTo, w.target)
+	l.prove(r)
 	if len(r.fan.parts) == 0 {
 		return l.keysCame(r)
 	}
@@ -103,9 +105,9 @@ func (l *loop) countsCame(r *request) bool {
 func (l *loop) askWide(r *request) bool {
 	w := r.walk
 	l.dropParts(r, 0)
-	w.wide, w.target = true, false
-	w.upTo = l.endOfPiece(w.slot, w.from, w.last)
-	l.askPage(r, false)
+	w.wide, w.target, w.faulty = true, false, fault{slot: -1}
+	w.upTo = max(l.endOfPiece(w.slot, w.from, w.last), w.slot+1) // the target of an open slot does not own it
+	l.askPage(r)
 	r.sess.sendParts(r)
 	return true
 }
@@ -113,11 +115,15 @@ func (l *loop) askWide(r *request) bool {
 // keysCame takes the keys of some slots, and asks for the type of each that fits: one that has expired has none.
 func (l *loop) keysCame(r *request) bool {
 	w := r.walk
-	for i, p := range r.fan.parts {
-		if i < len(w.shares) && p.reply[0] == '-' || i >= len(w.shares) && !l.heed(r, p) {
+	for _, p := range r.fan.parts[:len(w.shares)] {
+		if p.reply[0] == '-' {
 			return l.stepFailed(r, p)
 		}
 	}
+	if !l.proven(r, r.fan.parts[len(w.shares):]) {
+		return true
+	}
+	w.near = false
 	for i, s := range w.shares {
 		keys := elements(r.fan.parts[i].reply)
 		if len(keys) >= s.count+growth {

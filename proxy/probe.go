@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -9,14 +10,15 @@ import (
 	"slotproxy/router"
 )
 
-// Proof that a node had all keys of a slot when it gave a page. Behind the page, on the same connection, it is asked for a
-// key of the slot that does not exist: the owner says that there is none, a former owner MOVED, and the source of a slot
-// that is being moved ASK. Where there are many slots, CLUSTER NODES says it for all at once. The proof comes after the
-// page, so a slot would have to go away and come back between two commands of one write to be missed.
+// Proof that a node had all keys of a slot when it gave a page. It is asked, on the same connection, for a key of the slot
+// that does not exist: the owner says that there is none, another node MOVED, and the source of a slot that is being moved
+// ASK. Where there are many slots, CLUSTER NODES says it for all at once. It is asked before the page and behind it: only
+// before, the slot could have gone, only behind, it could just have come. So a slot would have to go away and come back
+// between two commands of one write to be missed.
 
 const (
-	// firstProbes are sent together with a page: a page of the usual size does not go over more slots, and then one
-	// round trip is enough.
+	// firstProbes is how many slots a page of the usual size goes over at most, where there are many keys. What a page
+	// holds of further slots is dropped, and asked for in a step of its own.
 	firstProbes = 8
 	// maxProbes is where CLUSTER NODES is cheaper: a probe costs a node about half a microsecond, the text about 100.
 	maxProbes = 128
@@ -26,7 +28,7 @@ const (
 type fault struct {
 	slot int
 	open bool  // it is being moved away: this node is its source
-	to   *node // where it is, or goes; nil if that is not a node of the cluster
+	to   *node // where it goes; not nil if open
 }
 
 // note keeps the fault with the lowest slot.
@@ -69,63 +71,118 @@ func (l *loop) probe(r *request, n *node, first, last int, target bool) {
 	p.asking = target
 }
 
-// prove asks for the slots from first to last that have not been probed yet.
-func (l *loop) prove(r *request, first, last int) {
+// prove asks w.from which of the slots of the step it holds.
+func (l *loop) prove(r *request) {
 	w := r.walk
-	if last-first <= maxProbes {
-		l.probe(r, w.from, first, last, false)
-		r.fan.stage = (*loop).judgePage
-	} else {
+	switch {
+	case w.wide || w.blind:
+	case w.upTo-w.slot > maxProbes:
 		l.askNode(r, w.from, clusterNodes)
-		r.fan.stage = (*loop).nodesCame
+	default:
+		l.probe(r, w.from, w.slot, w.upTo, w.target)
 	}
-	r.sess.sendParts(r)
 }
 
 var clusterNodes = resp.AppendCommandStrings(nil, "CLUSTER", "NODES")
 
-// nodesCame takes what a node says of its slots. A user who may not ask that has to probe them one by one.
-func (l *loop) nodesCame(r *request) bool {
+// proven takes the outcome of proofs. It reports false when the step cannot go on; then it has seen to what comes next.
+func (l *loop) proven(r *request, proofs ...[]*request) bool {
 	w := r.walk
-	at := len(r.fan.parts) - 1
-	p := r.fan.parts[at]
+	if !inOrder(r.fan.parts) {
+		l.pauseWalk(r, causeLost)
+		return false
+	}
+	for _, parts := range proofs {
+		for _, p := range parts {
+			ok := true
+			if bytes.Equal(p.buf, clusterNodes) {
+				ok = l.heedNodes(w, p)
+			} else {
+				ok = l.heed(r, p)
+			}
+			if !ok {
+				l.stepFailed(r, p)
+				return false
+			}
+		}
+	}
+	if w.noNodes && !w.blind && w.upTo-w.slot > maxProbes {
+		l.step(r) // over fewer slots
+		return false
+	}
+	return true
+}
+
+// inOrder says that parts have gone to one connection one behind the other. They may not have if it broke on the way.
+func inOrder(parts []*request) bool {
+	for i := 1; i < len(parts); i++ {
+		if parts[i].conn != parts[0].conn || parts[i].end <= parts[i-1].end {
+			return false
+		}
+	}
+	return true
+}
+
+// heedNodes takes what a node says of its slots. It reports false when the node did not say it. A user who may not ask it
+// has to probe the slots one by one.
+func (l *loop) heedNodes(w *walk, p *request) bool {
 	text, ok := infoText(p.reply)
 	if !ok && resp.Classify(p.reply) != resp.NoPerm {
-		return l.stepFailed(r, p)
+		return false
 	}
-	covered := w.covered()
 	view, err := router.ParseNodes([]byte(text), w.from.addr)
-	l.dropParts(r, at)
 	if err != nil {
-		l.probe(r, w.from, min(w.slot+firstProbes, w.upTo), covered, false)
-		r.fan.stage = (*loop).judgePage
-		r.sess.sendParts(r)
+		w.noNodes = true
 		return true
 	}
-	for slot := w.slot; slot < covered; slot++ {
-		if !view.Owns(uint16(slot)) {
-			l.hint(router.Hint{Cause: router.Down, Slot: uint16(slot), HasSlot: true, Addr: w.from.addr})
-			w.faulty.note(fault{slot: slot})
-			break
+	for slot := w.slot; slot < w.upTo; slot++ {
+		to, leaves := view.Leaves(uint16(slot))
+		if view.Owns(uint16(slot)) && !leaves {
+			continue
 		}
-		if view.Leaves(uint16(slot)) {
-			w.faulty.note(fault{slot: slot, open: true})
-			break
+		l.hint(router.Hint{Cause: router.Down, Slot: uint16(slot), HasSlot: true, Addr: w.from.addr})
+		f := fault{slot: slot}
+		if leaves {
+			f.to = l.nodeWithID(to)
+			f.open = f.to != nil
 		}
+		w.faulty.note(f)
+		break
 	}
-	return l.judgePage(r)
+	return true
+}
+
+// nodeWithID is the node of the table with this ID, nil if there is none.
+func (l *loop) nodeWithID(id string) *node {
+	if l.table == nil {
+		return nil
+	}
+	if i := l.table.ByID(id); i >= 0 {
+		return l.nodeAt(l.table.Nodes[i].Addr)
+	}
+	return nil
 }
 
 // trustTable takes the table's word on open slots for a user who may not ask the nodes.
 func (l *loop) trustTable(w *walk) {
-	if !w.blind || w.target || l.table == nil {
+	if !w.blind || w.target || w.wide || l.table == nil {
 		return
 	}
-	for slot, open := range l.table.Open {
-		if i := l.table.ByID(open.Target); i >= 0 && int(slot) >= w.slot && int(slot) < w.covered() {
-			w.faulty.note(fault{slot: int(slot), open: true, to: l.nodeAt(l.table.Nodes[i].Addr)})
+	for slot := range l.table.Open {
+		if f := l.tableSays(int(slot)); f.open && f.slot >= w.slot && f.slot < w.covered() {
+			w.faulty.note(f)
 		}
 	}
+}
+
+// tableSays is the fault of an open slot in the table, none if it is not open.
+func (l *loop) tableSays(slot int) fault {
+	if l.table != nil {
+		if to := l.nodeWithID(l.table.Open[uint16(slot)].Target); to != nil && to != l.slots[slot].owner {
+			return fault{slot: slot, open: true, to: to}
+		}
+	}
+	return fault{slot: -1}
 }
 
 // heed takes the outcome of a probe. It reports false when the node did not say what it was asked.
@@ -164,7 +221,7 @@ func (l *loop) heed(r *request, p *request) bool {
 		h.Addr = n.addr
 	}
 	l.hint(h)
-	w.faulty.note(fault{slot: int(to.Slot), open: kind == resp.Ask, to: n})
+	w.faulty.note(fault{slot: int(to.Slot), open: kind == resp.Ask && n != nil, to: n})
 	return true
 }
 

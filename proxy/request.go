@@ -235,7 +235,8 @@ type fanout struct {
 	// stage, if not nil, is called when all parts are answered. It reports true when it has added further parts, which
 	// have to be answered first.
 	stage func(l *loop, r *request) bool
-	raw   bool // the merge looks at errors itself
+	raw   bool  // the merge looks at errors itself
+	looks uint8 // of RANDOMKEY: rounds that gave nothing but keys that are not there
 	// emulation, if not nil, is a command that is carried out in steps, see emulate.go.
 	emulation *emulation
 	order     []partRef

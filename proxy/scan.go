@@ -25,11 +25,14 @@ type walk struct {
 	count   int      // COUNT
 	keys    bool     // KEYS: all of them, each once
 	blind   bool     // the user may not ask what the checks need: the table is trusted
+	noNodes bool     // the user may not ask CLUSTER NODES
+	near    bool     // the next step is to go over few slots
 
 	out     []byte              // accepted keys as they go to the client, from the pool
 	found   int                 // their number
-	known   map[string]struct{} // KEYS: those of slot knownIn
+	known   map[string]struct{} // KEYS: those of slot knownIn, or of all slots of a wide walk
 	knownIn int
+	reached int    // the last slot that a step has come to
 	failure []byte // the error to answer with
 	rounds  int    // steps of this call
 	looked  int    // keys that were read to find them, of servers without an order of slots
@@ -38,6 +41,7 @@ type walk struct {
 	from   *node
 	upTo   int      // slots from place.slot to here, exclusive, are taken
 	next   place    // where the next step begins if all was there
+	pageAt int      // index of the part that brings the page, or the first of several
 	page   [][]byte // its keys, views into the replies of the parts
 	faulty fault    // the first slot that was not simply there
 	shares []share  // by slot, of servers without an order of slots, see older.go
@@ -49,6 +53,8 @@ const (
 	maxCount = 100000
 	// keysPage is how many keys KEYS takes in one step: few enough that a node is held up for less than a millisecond.
 	keysPage = 1000
+	// manyKeys is the COUNT from which on a page is taken to go over many slots: with less than a hundred keys in each.
+	manyKeys = 1000
 	// maxRounds bounds the steps of one SCAN call: enough to pass 64 pieces of the table that hold next to nothing.
 	maxRounds = 64
 	// maxLooks is how many keys, as a multiple of COUNT, are looked at for a page that has less than COUNT; as in the
@@ -76,6 +82,7 @@ func (s *session) walkKeys(rule *router.Rule, raw []byte) bool {
 		s.anywhere(rule, raw) // the server has the right words for it
 		return true
 	}
+	w.near = w.count < manyKeys
 	if slot := patternSlot(w.match); slot >= 0 {
 		if w.last = slot; w.slot < slot {
 			w.place = place{slot: slot}
@@ -141,26 +148,47 @@ func (l *loop) step(r *request) {
 	r.enter(stateSent)
 	w.rounds++
 	w.from = owner
-	switch own := w.tag == owner.tag(); {
-	case w.cursor == 0:
-		w.wide = false
-	case own:
-		w.target = false // if it was, the slot has been handed over meanwhile
-	case !w.target:
-		w.place = place{slot: w.slot} // another node's cursor
-	}
-	w.upTo = l.endOfPiece(w.slot, owner, w.last)
+	w.resume(owner)
+	ordered := l.slotOrdered(owner)
+	w.upTo = l.endOfPiece(w.slot, owner, min(w.last, w.slot+w.reach(ordered)-1))
 	switch {
+	case w.target && w.blind:
+		w.faulty = l.tableSays(w.slot)
+		l.goToTarget(r)
+		return
 	case w.target:
 		w.upTo = w.slot + 1
 		l.probe(r, owner, w.slot, w.upTo, false)
 		r.fan.stage = (*loop).targetKnown
-	case l.slotOrdered(owner) || w.cursor != 0:
-		l.askPage(r, false)
+	case ordered || w.cursor != 0:
+		l.askPage(r)
 	default:
 		l.askCounts(r)
 	}
 	r.sess.sendParts(r)
+}
+
+// resume looks at what the place is worth now that the slot lives at owner.
+func (w *walk) resume(owner *node) {
+	own := w.tag == owner.tag()
+	switch {
+	case w.target && own:
+		w.target = false // the slot has been handed over meanwhile
+	case w.target, w.cursor != 0 && own:
+	default:
+		w.place = place{slot: w.slot} // at its beginning, or with another node's cursor
+	}
+}
+
+// reach is how many slots a step may go over. An older node tells the sizes of many slots as fast as those of few.
+func (w *walk) reach(ordered bool) int {
+	switch {
+	case w.near && (ordered || w.rounds > 1):
+		return firstProbes
+	case w.noNodes && !w.blind:
+		return maxProbes
+	}
+	return router.Slots
 }
 
 // endOfPiece is where the slots end that lie in one piece with slot at the same owner.
@@ -171,15 +199,28 @@ func (l *loop) endOfPiece(slot int, owner *node, last int) int {
 	return slot
 }
 
-// askPage sends SCAN to w.from, and behind it the probes for the first slots.
-func (l *loop) askPage(r *request, target bool) {
+// askPage sends SCAN to w.from, between two proofs.
+func (l *loop) askPage(r *request) {
 	w := r.walk
+	if !w.slotwise(l) && !w.wide {
+		w.upTo = w.slot + 1
+	}
 	cursor, count := w.cursor, w.count
 	if l.slotOrdered(w.from) {
 		cursor = cursor<<14 | uint64(w.slot)
 	} else {
 		count = max(count, bigSlot) // most of what is looked at belongs to other slots
 	}
+	l.prove(r)
+	w.pageAt = len(r.fan.parts)
+	l.askScan(r, cursor, count)
+	l.prove(r)
+	r.fan.stage = (*loop).pageCame
+}
+
+// askScan adds the client's SCAN, with another cursor and COUNT.
+func (l *loop) askScan(r *request, cursor uint64, count int) {
+	w := r.walk
 	b := resp.AppendArray(l.scratch[:0], 4+len(w.options))
 	b = resp.AppendBulkString(b, "SCAN")
 	b = resp.AppendBulkString(b, strconv.FormatUint(cursor, 10))
@@ -190,13 +231,6 @@ func (l *loop) askPage(r *request, target bool) {
 	b = resp.AppendBulkString(b, itoa(count))
 	l.scratch = b
 	l.askNode(r, w.from, b)
-	if !w.slotwise(l) && !w.wide || target {
-		w.upTo = w.slot + 1
-	}
-	if !w.wide {
-		l.probe(r, w.from, w.slot, min(w.slot+firstProbes, w.upTo), target)
-	}
-	r.fan.stage = (*loop).pageCame
 }
 
 // slotwise says that a page may go over several slots.
@@ -210,12 +244,13 @@ func (l *loop) askNode(r *request, n *node, command []byte) *request {
 	return p
 }
 
-// pageCame takes the page of a server, and asks for more proof when it goes over more slots than have been probed.
+// pageCame takes the page of a server, and of its keys those that are certain.
 func (l *loop) pageCame(r *request) bool {
 	w := r.walk
-	reply := r.fan.parts[0].reply
+	parts := r.fan.parts
+	reply := parts[w.pageAt].reply
 	if reply[0] == '-' {
-		return l.stepFailed(r, r.fan.parts[0])
+		return l.stepFailed(r, parts[w.pageAt])
 	}
 	cursor, at, ok := pageCursor(reply)
 	if !ok {
@@ -224,19 +259,20 @@ func (l *loop) pageCame(r *request) bool {
 	w.page = elements(reply[at:])
 	if l.slotOrdered(w.from) && w.disproved(cursor) {
 		w.from.older = true
-		w.place = place{slot: w.slot, target: w.target}
+		w.place = place{slot: w.slot}
 		l.step(r)
 		return true
 	}
 	w.progress(l, cursor)
-	if w.wide || w.blind {
-		return l.judgePage(r)
-	}
-	if probed := min(w.slot+firstProbes, w.upTo); w.covered() > probed {
-		l.prove(r, probed, w.covered())
+	if !l.proven(r, parts[:w.pageAt], parts[w.pageAt+1:]) {
 		return true
 	}
-	return l.judgePage(r)
+	w.near = w.covered() < w.upTo && w.covered()-w.slot <= firstProbes
+	l.trustTable(w)
+	for _, key := range w.page {
+		w.accept(l, key)
+	}
+	return l.stepDone(r)
 }
 
 // progress sets where the walk stands behind a page.
@@ -255,21 +291,6 @@ func (w *walk) progress(l *loop, cursor uint64) {
 	}
 }
 
-// judgePage looks at the outcome of the probes and takes the keys that are certain.
-func (l *loop) judgePage(r *request) bool {
-	w := r.walk
-	for _, p := range r.fan.parts[1:] {
-		if !l.heed(r, p) {
-			return l.stepFailed(r, p)
-		}
-	}
-	l.trustTable(w)
-	for _, key := range w.page {
-		w.accept(l, key)
-	}
-	return l.stepDone(r)
-}
-
 // covered is up to which slot, exclusive, the page may hold keys.
 func (w *walk) covered() int {
 	if w.next.slot < w.upTo && w.next.cursor != 0 {
@@ -285,7 +306,7 @@ func (w *walk) accept(l *loop, key []byte) {
 		return
 	}
 	if w.keys {
-		if slot != w.knownIn {
+		if w.known == nil || slot != w.knownIn && !w.wide {
 			w.knownIn, w.known = slot, map[string]struct{}{}
 		}
 		if _, twice := w.known[string(key)]; twice {
@@ -309,6 +330,7 @@ func (l *loop) stepDone(r *request) bool {
 		r.ownError = true
 		return l.endWalk(r, resp.AppendError(nil, errTextManyKeys))
 	case w.keys:
+	case w.target && w.cursor == 0: // before the client comes again, the slot could go to the target, back, and there again
 	case w.found >= w.count || w.looked >= w.count*maxLooks || w.rounds >= maxRounds || stuck && w.found > 0,
 		w.faulty.slot < 0 && w.slot < w.upTo: // the node has looked at as much as it was asked to
 		return l.finishWalk(r)
@@ -317,8 +339,11 @@ func (l *loop) stepDone(r *request) bool {
 		l.pauseWalk(r, causeRedirects)
 		return true
 	}
-	r.hops = 0
-	r.deadline = l.now + l.limits.RedirectBudget.Nanoseconds()
+	if w.slot > w.reached || w.cursor != 0 { // going to and fro between two nodes is no progress
+		w.reached = w.slot
+		r.hops = 0
+		r.deadline = l.now + l.limits.RedirectBudget.Nanoseconds()
+	}
 	l.step(r)
 	return true
 }
@@ -326,17 +351,23 @@ func (l *loop) stepDone(r *request) bool {
 // settleFault sets where the next step begins. It reports true when that is where this one began.
 func (w *walk) settleFault() (stuck bool) {
 	f := w.faulty
+	if f.slot >= 0 {
+		w.near = true // a probe tells the new owner, CLUSTER NODES only that it is another
+	}
 	switch {
-	case f.slot < 0 || f.slot >= w.covered(): // what was probed beyond the page says nothing about it
+	case w.leaving && (f.slot != w.slot || !f.open):
+		w.place = place{slot: w.slot}
+	case f.slot < 0 || f.slot >= w.covered(): // what was asked beyond the page says nothing about it
 		w.faulty.slot = -1
 		w.place = w.next
-	case f.open && f.slot == w.next.slot && w.next.cursor != 0:
-		w.place = w.next // not yet done at the source
-	case f.open:
-		w.place = place{slot: f.slot, target: true}
-	default:
+	case !f.open || w.target: // at the target, it is being moved back
 		stuck = f.slot == w.slot
 		w.place = place{slot: f.slot}
+	case f.slot == w.next.slot && w.next.cursor != 0: // not yet done at the source
+		w.place = w.next
+		w.leaving = !w.wide
+	default:
+		w.place = place{slot: f.slot, target: true, tag: f.to.tag()}
 	}
 	if w.slot > w.last {
 		w.place = place{slot: router.Slots}
@@ -344,24 +375,32 @@ func (w *walk) settleFault() (stuck bool) {
 	return stuck
 }
 
-// targetKnown takes the owner's word on an open slot that is done at its source, and goes on at the target.
+// targetKnown takes the owner's word on an open slot that is done at its source.
 func (l *loop) targetKnown(r *request) bool {
-	w := r.walk
-	if !l.heed(r, r.fan.parts[0]) {
-		return l.stepFailed(r, r.fan.parts[0])
+	if p := r.fan.parts[0]; !l.heed(r, p) {
+		return l.stepFailed(r, p)
 	}
-	f := w.faulty
 	l.dropParts(r, 0)
-	if f.slot < 0 || !f.open || f.to == nil || w.cursor != 0 && w.tag != f.to.tag() {
-		// It is no longer open, or to another target: all of it again, where it lives now.
-		w.next = place{slot: w.slot}
-		w.faulty.slot = -1
-		return l.stepDone(r)
-	}
+	return l.goToTarget(r)
+}
+
+// goToTarget goes on at the target of an open slot, if that is the one to which the slot was open when it was done at its
+// source. Else it may by now be the way back, and all of the slot is walked again, where it lives now.
+func (l *loop) goToTarget(r *request) bool {
+	w := r.walk
+	f := w.faulty
 	w.faulty = fault{slot: -1}
-	w.from = f.to
+	if !f.open || w.tag != f.to.tag() {
+		w.place = place{slot: w.slot}
+		if w.found > 0 && !w.keys {
+			return l.finishWalk(r)
+		}
+		l.pauseWalk(r, causeRedirects)
+		return true
+	}
+	w.from, w.upTo = f.to, w.slot+1
 	if l.slotOrdered(w.from) || w.cursor != 0 {
-		l.askPage(r, true)
+		l.askPage(r)
 	} else {
 		l.askCounts(r)
 	}

@@ -284,10 +284,11 @@ func (v *View) Owns(slot uint16) bool {
 	return at >= 0 && v.Nodes[at].ID == v.Myself
 }
 
-// Leaves tells whether the node that was asked says that it is moving the slot to another, key by key.
-func (v *View) Leaves(slot uint16) bool {
+// Leaves tells whether the node that was asked says that it is moving the slot to another, key by key, and to which, by
+// its ID.
+func (v *View) Leaves(slot uint16) (to string, ok bool) {
 	open, ok := v.open[slot]
-	return ok && open.Source == v.Myself
+	return open.Target, ok && open.Source == v.Myself
 }
 
 // Moving tells whether the node that was asked shows any slot as being moved, key by key, to it or away.

@@ -42,12 +42,19 @@ func TestStormSeesNoErrorAndNoDisorderWhileNodesMoveSlotsThemselves(t *testing.T
 
 func stormWhile(t *testing.T, v testcluster.Version, mover func(*testing.T, *testcluster.Cluster, int, time.Duration, func()) *mover) {
 	t.Helper()
+	stormClasses(t, v, mover, seconds(t, "SLOTPROXY_STORM_SECONDS", 15), nil)
+}
+
+// stormClasses is stormWhile for some classes, nil for all.
+func stormClasses(t *testing.T, v testcluster.Version, mover func(*testing.T, *testcluster.Cluster, int, time.Duration, func()) *mover, d time.Duration, classes []string) {
+	t.Helper()
 	cluster := sharedCluster(t, v)
 	p := startProxy(t, cluster.Addrs()[:1])
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	moves := mover(t, cluster, movedSlots, seconds(t, "SLOTPROXY_STORM_SECONDS", 15), cancel)
+	moves := mover(t, cluster, movedSlots, d, cancel)
 	opt := stormOptions(p.addr)
+	opt.Classes = classes
 	opt.OnStart = moves.start
 	report, err := storm.Run(ctx, opt)
 	checkStorm(t, report, err)

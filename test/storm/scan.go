@@ -48,7 +48,7 @@ func (s *sweeper) reset() {
 	s.cursor, s.seen, s.left, s.calls = "0", [fixedKeys]bool{}, fixedKeys, 0
 	s.more = nil
 	if n := s.place.rnd.IntN(4); n > 0 {
-		s.more = append(s.more, "COUNT", []string{"", "100", "1000", "1000"}[n])
+		s.more = append(s.more, "COUNT", []string{"", "100", "1000", "5000"}[n])
 	}
 	switch s.place.rnd.IntN(4) {
 	case 0:
