@@ -234,6 +234,7 @@ func (m *Machine) record(records ...journal.Record) {
 }
 
 func (m *Machine) recordUnit(kind string, u *unit, reason string) {
+	u.written = kind
 	c := u.Unit
 	c.Slots = slices.Clone(u.Slots)
 	m.record(journal.Record{Kind: kind, Unit: &c, Reason: reason})

@@ -33,8 +33,9 @@ func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
 	}
 	switch r.Kind {
 	case journal.UnitOpening, journal.UnitCommitting, journal.UnitCommitted, journal.UnitClosing:
-		u := &unit{Unit: *r.Unit, opened: true}
+		u := &unit{Unit: *r.Unit, opened: true, written: r.Kind}
 		u.path = u.forward()
+		yield(inHand, u)
 		inHand[u.ID] = u
 	case journal.UnitDone:
 		delete(inHand, r.Unit.ID)
@@ -55,6 +56,19 @@ func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
 		m.state, m.end, m.reason = Stopping, Cancelled, ""
 	case journal.Ended:
 		m.state, m.reason = r.State, r.Reason
+	}
+}
+
+// yield takes the slots of a unit away from the others: it was split off, and the record of what remained is missing.
+func yield(inHand map[int]*unit, u *unit) {
+	for id, o := range inHand {
+		if id == u.ID {
+			continue
+		}
+		o.Slots = slices.DeleteFunc(slices.Clone(o.Slots), func(s uint16) bool { return slices.Contains(u.Slots, s) })
+		if len(o.Slots) == 0 {
+			delete(inHand, id)
+		}
 	}
 }
 
@@ -162,14 +176,15 @@ func (m *Machine) looked(u *unit, r Result) {
 			break
 		}
 	}
-	if m.trouble != nil {
-		if then != toTell {
-			m.free(u, m.leaveTroubled)
-			return
+	if then != wait && then != notOursNow {
+		u.looks = 0
+		if then != toTell { // a successor of the source may have claimed back what was committed
+			u.Committed, u.tail = false, false
 		}
 	}
-	if then != wait {
-		u.looks = 0
+	if m.trouble != nil && then != toTell {
+		m.free(u, m.leaveTroubled)
+		return
 	}
 	m.decided(u, then, s)
 }
@@ -195,15 +210,20 @@ func (m *Machine) decided(u *unit, then verdict, s *sight) {
 	case toClose:
 		if u.Engine == Atomic {
 			u.enter(cancelling, Cancel)
-		} else {
-			u.enter(closing, Hold)
+			m.begin(u)
+			return
 		}
-		m.begin(u)
+		m.free(u, m.toClosing) // it holds anew, so that what a Hold says is true
 	case notOursNow:
 		m.foreign(u, fmt.Sprintf("FOREIGN slots %s: neither source nor target owns them, or a third node has opened them", Ranges(u.Slots)))
 	default:
 		m.lookLater(u)
 	}
+}
+
+func (m *Machine) toClosing(u *unit) {
+	u.enter(closing, Hold)
+	m.begin(u)
 }
 
 func (m *Machine) lookLater(u *unit) {
@@ -220,6 +240,9 @@ func (m *Machine) lookLater(u *unit) {
 // given back instead.
 func (m *Machine) fromStart(u *unit) {
 	u.opened, u.stopped, u.Failover = false, false, false
+	if u.written != "" {
+		u.written = outdated
+	}
 	if !m.may() {
 		m.rolledBack(u)
 		return

@@ -273,6 +273,7 @@ func (m *Machine) blockedAt(u *unit, r Result) {
 func (m *Machine) halve(u *unit) {
 	half := len(u.Slots) / 2
 	mv := m.homeOf(u)
+	m.unnote(u)
 	m.drop(u)
 	mv.pieces = slices.Insert(mv.pieces, 0,
 		piece{slots: u.Slots[:half], engine: u.Engine}, piece{slots: u.Slots[half:], engine: u.Engine})

@@ -29,6 +29,7 @@ type world struct {
 
 	acked     [simSlots][simKeys]int
 	tainted   [simSlots][simKeys]bool // the cluster itself may have lost it: nothing is known of its value
+	stolen    [simSlots]bool          // its shard's successor did not know that it has or has not got it
 	value     int
 	outsiders bool // clients that do not come through the proxy
 	failovers int
@@ -263,11 +264,10 @@ func (w *world) failover(i int) {
 		knows := now.view[s].owner == was.idx
 		if was.owns(s) != knows {
 			w.taintSlot(s) // a slot without an owner, or one that is claimed again without its keys
+			w.stolen[s] = true
 		}
 		if knows {
 			now.view[s] = claim{now.idx, now.epoch}
-		} else if !was.owns(s) && was.importing[s] == closedSlot && now.importing[s] == closedSlot {
-			continue
 		}
 	}
 	for _, j := range w.jobs {

@@ -249,7 +249,8 @@ func (s *sim) verified(slots []int, src, dst *simNode) Result {
 		if !dst.owns(x) || src.migrating[x] != closedSlot || dst.importing[x] != closedSlot || src.count(x) > 0 {
 			return Result{Outcome: Unknown, Reason: "not as it should be"}
 		}
-		if r := s.w.shards[src.shard].replica; r.count(x) > 0 {
+		sh := s.w.shards[src.shard]
+		if sh.replica.count(x) > 0 || slices.ContainsFunc(sh.lag, func(o write) bool { return o.slot == x }) {
 			return Result{Outcome: Again, Reason: "the source's replica still has keys"}
 		}
 		for _, n := range s.w.nodes {

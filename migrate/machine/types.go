@@ -36,7 +36,7 @@ const (
 	Cancel // CLUSTER CANCELSLOTMIGRATIONS, never in the states of hand-over
 
 	// Verify: all nodes agree, the replicas of both too; nothing is open; no key is left behind, on the source's replicas
-	// neither, since one that is promoted with them would keep or claim them.
+	// neither, nor on the way to them: one that is promoted with keys would keep them.
 	Verify
 	// Look: where do the slots stand? Result.Looks. Done only when no command of an earlier step of the slots can be executed
 	// any more: what a node may still have in its buffers would change what was seen.
