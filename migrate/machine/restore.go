@@ -34,6 +34,10 @@ func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
 	switch r.Kind {
 	case journal.UnitOpening, journal.UnitCommitting, journal.UnitCommitted, journal.UnitClosing:
 		u := &unit{Unit: *r.Unit, opened: true, written: r.Kind}
+		if o := inHand[u.ID]; o != nil {
+			u.committing = o.committing
+		}
+		u.committing = u.committing || r.Kind == journal.UnitCommitting || r.Kind == journal.UnitCommitted
 		u.path = u.forward()
 		yield(inHand, u)
 		inHand[u.ID] = u
@@ -107,6 +111,7 @@ const (
 	toSplit            // some slots are there: they go on by themselves
 	toGoOn             // Open, Move, ... or Start, Watch
 	toClose            // Close, or Cancel
+	toClaim            // Commit again
 	notOursNow         // somebody else is at it
 )
 
@@ -115,6 +120,8 @@ var verdicts = []struct {
 	fits func(s *sight) bool
 	then verdict
 }{
+	// The target took the slots and was lost before its successor had heard of it (7.0). The keys are there.
+	{func(s *sight) bool { return s.n[strange] > 0 && s.unowned+s.n[there] == s.all && s.claimable }, toClaim},
 	{func(s *sight) bool { return s.n[strange] > 0 && s.longEnough }, notOursNow},
 	{func(s *sight) bool { return s.n[strange] > 0 }, wait},
 	{func(s *sight) bool { return s.n[there] == s.all }, toTell},
@@ -138,6 +145,8 @@ type sight struct {
 	targetKeys            int64
 	back, atomic, stopped bool
 	unopened              bool
+	unowned               int
+	claimable             bool // our Commit has begun, and gossip has had its time
 	longEnough            bool
 	there                 []uint16
 }
@@ -159,7 +168,11 @@ func (m *Machine) see(u *unit, looks []SlotLook) *sight {
 			s.targetKeys += looks[i].TargetKeys
 		}
 		other = other || looks[i].OtherOpen
+		if looks[i].Unowned {
+			s.unowned++
+		}
 	}
+	s.claimable = u.committing && u.looks >= claimLooks
 	s.longEnough = u.looks >= strangeLooks || other && u.looks >= otherLooks
 	return s
 }
@@ -214,6 +227,9 @@ func (m *Machine) decided(u *unit, then verdict, s *sight) {
 			return
 		}
 		m.free(u, m.toClosing) // it holds anew, so that what a Hold says is true
+	case toClaim:
+		u.enter(gated, Commit)
+		m.begin(u)
 	case notOursNow:
 		m.foreign(u, fmt.Sprintf("FOREIGN slots %s: neither source nor target owns them, or a third node has opened them", Ranges(u.Slots)))
 	default:
@@ -239,7 +255,7 @@ func (m *Machine) lookLater(u *unit) {
 // fromStart: nothing is open, so the unit waits for its turn like a new one. While the job does not go on, its slots are
 // given back instead.
 func (m *Machine) fromStart(u *unit) {
-	u.opened, u.stopped, u.Failover = false, false, false
+	u.opened, u.stopped, u.committing, u.Failover = false, false, false, false
 	if u.written != "" {
 		u.written = outdated
 	}

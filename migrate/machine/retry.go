@@ -30,6 +30,8 @@ const (
 	// strangeLooks: gossip and an election take seconds; who owns a slot after half a minute is its owner. A mark of a third
 	// shard does not come from that, but may be read in the middle of a failover.
 	strangeLooks, otherLooks = 20, 3
+	// claimLooks: a PONG of the owner that nobody has heard of yet would come within a second or two.
+	claimLooks = 8
 	// successorWait covers cluster-node-timeout (15 s by default), the election and its repetition.
 	successorWait = 60 * time.Second
 	// roomWait is for a target without memory: eviction or an operator may make room.
@@ -78,7 +80,7 @@ func (m *Machine) answered(u *unit, r Result) {
 			u.SourceEpoch = r.SourceEpoch
 		}
 		if r.Step == Commit || r.Step == Watch {
-			u.Committed, u.fails = true, 0
+			u.Committed, u.committing, u.fails = true, true, 0
 		}
 		m.next(u)
 	}

@@ -30,6 +30,7 @@ type world struct {
 	acked     [simSlots][simKeys]int
 	tainted   [simSlots][simKeys]bool // the cluster itself may have lost it: nothing is known of its value
 	stolen    [simSlots]bool          // its shard's successor did not know that it has or has not got it
+	meddled   [simSlots]bool          // opened by somebody else
 	value     int
 	outsiders bool // clients that do not come through the proxy
 	failovers int
@@ -295,6 +296,18 @@ func (w *world) rejoin(n *simNode) {
 		}
 	}
 	w.shards[n.shard].lag = nil
+}
+
+// meddle is what another tool does: it opens a slot to some other shard.
+func (w *world) meddle() {
+	x, to := w.rng.IntN(simSlots), w.rng.IntN(len(w.shards))
+	for i, sh := range w.shards {
+		if sh.primary.owns(x) && i != to {
+			w.tell("somebody opens slot %d from %s", x, sh.primary.id)
+			w.meddled[x] = true
+			w.setslot(sh.primary, func(n *simNode) { n.migrating[x] = to })
+		}
+	}
 }
 
 // stir lets a stream go on a little.

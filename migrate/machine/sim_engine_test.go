@@ -258,9 +258,6 @@ func (s *sim) verified(slots []int, src, dst *simNode) Result {
 				s.w.gossip(dst, n)
 				return Result{Outcome: Again, Reason: n.id + " does not know yet"}
 			}
-			if !n.alive {
-				return Result{Outcome: Again, Reason: n.id + " cannot be asked"}
-			}
 		}
 	}
 	return done()
@@ -308,6 +305,8 @@ func (s *sim) lookStep(t *task) *Result {
 			Migrating: src.migrating[x] != closedSlot, Importing: dst.importing[x] != closedSlot,
 			SourceKeys: int64(src.count(x)), TargetKeys: int64(dst.count(x)),
 		}
+		l.OtherOpen = l.Migrating && src.migrating[x] != dst.shard || l.Importing && dst.importing[x] != src.shard
+		l.Unowned = !slices.ContainsFunc(w.shards, func(sh *simShard) bool { return sh.primary.owns(x) })
 		if w.staged(dst, x) {
 			l.TargetKeys++
 		}

@@ -35,7 +35,7 @@ const (
 	Watch  // until the nodes have done or given up; holds and releases by itself when the stream does not converge
 	Cancel // CLUSTER CANCELSLOTMIGRATIONS, never in the states of hand-over
 
-	// Verify: all nodes agree, the replicas of both too; nothing is open; no key is left behind, on the source's replicas
+	// Verify: all nodes that are not failed agree, the replicas of both too; nothing is open; no key is left behind, on the source's replicas
 	// neither, nor on the way to them: one that is promoted with keys would keep them.
 	Verify
 	// Look: where do the slots stand? Result.Looks. Done only when no command of an earlier step of the slots can be executed
@@ -64,6 +64,7 @@ type SlotLook struct {
 	SourceOwns, TargetOwns bool // each in its own view
 	Migrating, Importing   bool // between the shards of source and target, whichever of their nodes the mark names
 	OtherOpen              bool // open to or from a third shard
+	Unowned                bool // no primary claims it
 	SourceKeys, TargetKeys int64
 }
 

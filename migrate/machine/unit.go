@@ -41,6 +41,7 @@ type unit struct {
 	// forwardOnly: it cannot be drained, so it is finished even when the job shall end.
 	forwardOnly bool
 	switched    bool // is rolled back for the other engine
+	committing  bool // the target may have taken the slots at some time
 	stopped     bool // Cancel is done: no stream runs
 	why         string
 	// after is what follows a Release that does not belong to the path.
@@ -114,6 +115,7 @@ func (m *Machine) begin(u *unit) {
 	}
 	if st.record != "" {
 		u.opened = true
+		u.committing = u.committing || st.step == Commit
 		if u.written != st.record { // else it is tried again
 			m.recordUnit(st.record, u, "")
 		}
