@@ -45,6 +45,7 @@ func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
 		delete(inHand, r.Unit.ID)
 		if r.Unit.Committed {
 			m.keysDone += r.Unit.Keys
+			m.noted(r.Reason)
 			m.count(r.Unit.Slots)
 			m.homeOf(&unit{Unit: *r.Unit}).without(r.Unit.Slots)
 		}

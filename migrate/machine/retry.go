@@ -254,6 +254,9 @@ func (m *Machine) blockedAt(u *unit, r Result) {
 	case Hold, Open, Start, Watch:
 		u.back, u.why, u.lookNext = true, r.Reason, true
 		m.rest(u)
+	case Verify:
+		u.note = fmt.Sprintf("slots %s keep something behind at %s: %s", Ranges(u.Slots), u.Source, r.Reason)
+		m.finished(u)
 	case Move:
 		u.withoutOK += backoff(u.fails)
 		u.lookNext = m.wantsBack(u)

@@ -245,12 +245,15 @@ func (s *sim) planClose(t *task, src, dst *simNode, slots []int) *Result {
 }
 
 func (s *sim) verified(slots []int, src, dst *simNode) Result {
+	orphans := false
 	for _, x := range slots {
-		if !dst.owns(x) || src.migrating[x] != closedSlot || dst.importing[x] != closedSlot || src.count(x) > 0 {
+		if !dst.owns(x) || src.migrating[x] != closedSlot || dst.importing[x] != closedSlot || src.count(x) > 0 && src.owns(x) {
 			return Result{Outcome: Unknown, Reason: "not as it should be"}
 		}
 		sh := s.w.shards[src.shard]
-		if sh.replica.count(x) > 0 || slices.ContainsFunc(sh.lag, func(o write) bool { return o.slot == x }) {
+		if src.count(x) > 0 {
+			orphans = true
+		} else if sh.replica.count(x) > 0 || slices.ContainsFunc(sh.lag, func(o write) bool { return o.slot == x }) {
 			return Result{Outcome: Again, Reason: "the source's replica still has keys"}
 		}
 		for _, n := range s.w.nodes {
@@ -259,6 +262,9 @@ func (s *sim) verified(slots []int, src, dst *simNode) Result {
 				return Result{Outcome: Again, Reason: n.id + " does not know yet"}
 			}
 		}
+	}
+	if orphans {
+		return Result{Outcome: Blocked, Reason: "keys of before a failover"}
 	}
 	return done()
 }

@@ -67,10 +67,13 @@ func (s *sim) monitorWait(e Wait) {
 	}
 }
 
-var named = regexp.MustCompile(`slots ([0-9 -]+) (?:may|belong)`)
+var (
+	leftOpen  = regexp.MustCompile(`slots ([0-9 -]+) (?:may|belong)`)
+	leftThere = regexp.MustCompile(`slots ([0-9 -]+) keep`)
+)
 
 // excused are the slots that the end of a job says something about.
-func (s *sim) excused() [simSlots]bool {
+func (s *sim) excused(named *regexp.Regexp) [simSlots]bool {
 	var out [simSlots]bool
 	for _, hit := range named.FindAllStringSubmatch(s.m.View().Reason, -1) {
 		for part := range strings.FieldsSeq(hit[1]) {
@@ -108,13 +111,13 @@ func (s *sim) judge() {
 			w.stir(j)
 		}
 	}
-	excused := s.excused()
+	excused, orphans := s.excused(leftOpen), s.excused(leftThere)
 	for x := range simSlots {
 		if w.gate[x] {
 			w.violated("slot %d is still held", x)
 		}
 		if !excused[x] {
-			s.judgeSlot(x)
+			s.judgeSlot(x, orphans[x])
 		}
 	}
 	if s.m.View().State == Success {
@@ -122,7 +125,7 @@ func (s *sim) judge() {
 	}
 }
 
-func (s *sim) judgeSlot(x int) {
+func (s *sim) judgeSlot(x int, orphans bool) {
 	w := s.w
 	var owner *simNode
 	for _, sh := range w.shards {
@@ -146,7 +149,7 @@ func (s *sim) judgeSlot(x int) {
 			w.violated("slot %d key %d: %s has %d, a client was told %d", x, k, owner.id, got, w.acked[x][k])
 		}
 		for _, sh := range w.shards {
-			if sh.primary != owner && sh.primary.keys[x][k] != absent && !w.stolen[x] {
+			if sh.primary != owner && sh.primary.keys[x][k] != absent && !w.stolen[x] && !orphans {
 				w.violated("slot %d key %d is on %s and belongs to %s", x, k, sh.primary.id, owner.id)
 			}
 		}

@@ -52,10 +52,12 @@ const (
 	Again            // not done, nothing has changed: the same step later (busy, NOREPLICAS, TRYAGAIN, not drained in time)
 	Unknown          // perhaps done, perhaps in part: Look before anything else
 	NodeLost         // a node does not answer or is no primary any more: Look until there is a successor
-	Blocked          // these slots cannot be moved now, others may: big key, orphans, no memory on the target
-	Switch           // this engine cannot do it here: the other one should
-	Foreign          // somebody else is moving slots of these nodes: stop the job
-	Fatal            // no step of this job can succeed
+	// Blocked: these slots cannot be moved now, others may: big key, orphans, no memory on the target. Of Verify: all is
+	// well, but a failover of the source has left keys behind that only an operator can judge.
+	Blocked
+	Switch  // this engine cannot do it here: the other one should
+	Foreign // somebody else is moving slots of these nodes: stop the job
+	Fatal   // no step of this job can succeed
 )
 
 // SlotLook is where one slot stands, as the nodes themselves say.

@@ -40,9 +40,10 @@ type unit struct {
 	back    bool   // shall be rolled back if it can be, whatever the job does
 	// forwardOnly: it cannot be drained, so it is finished even when the job shall end.
 	forwardOnly bool
-	switched    bool // is rolled back for the other engine
-	committing  bool // the target may have taken the slots at some time
-	stopped     bool // Cancel is done: no stream runs
+	switched    bool   // is rolled back for the other engine
+	committing  bool   // the target may have taken the slots at some time
+	stopped     bool   // Cancel is done: no stream runs
+	note        string // what is to be said about it, though it has moved
 	why         string
 	// after is what follows a Release that does not belong to the path.
 	after     func(*unit)
@@ -155,12 +156,19 @@ func (m *Machine) next(u *unit) {
 
 // finished is the end of a unit that has moved.
 func (m *Machine) finished(u *unit) {
-	m.recordUnit(journal.UnitDone, u, "")
+	m.recordUnit(journal.UnitDone, u, u.note)
+	m.noted(u.note)
 	m.count(u.Slots)
 	if u.Engine == Atomic {
 		m.homeOf(u).fallen = 0
 	}
 	m.drop(u)
+}
+
+func (m *Machine) noted(note string) {
+	if note != "" {
+		m.notes = append(m.notes, note)
+	}
 }
 
 func (m *Machine) count(slots []uint16) {
