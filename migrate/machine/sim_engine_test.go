@@ -180,7 +180,7 @@ func (s *sim) moveSome(t *task, src, dst *simNode) *Result {
 			}
 			replace := dst.keys[x][k] != absent
 			if replace && t.run.Unit.Failover { // the new source lags: the target's copy counts
-				w.put(src, x, k, absent)
+				w.part(src, x, k)
 				return nil
 			}
 			restore := func() {
@@ -195,7 +195,7 @@ func (s *sim) moveSome(t *task, src, dst *simNode) *Result {
 				return t.result(Unknown, "IOERR")
 			}
 			restore()
-			w.put(src, x, k, absent)
+			w.part(src, x, k)
 			if s.w.rng.IntN(8) == 0 { // progress is told at the end of a step, if at all
 				s.movedKeys++
 			}

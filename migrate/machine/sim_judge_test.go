@@ -25,6 +25,9 @@ func (s *sim) monitor(r Run) {
 	if want := before[r.Step]; want != nil && !slices.Contains(want, s.kind[id]) && !s.broken {
 		s.w.violated("u%d %v begins behind %q", id, r.Step, s.kind[id])
 	}
+	if s.told != nil && changes(r.Step) && !(r.Step == Tell && s.told.MayTell) {
+		s.w.violated("u%d %v begins after trouble", id, r.Step)
+	}
 	switch r.Step {
 	case Commit:
 		if !s.moved[id] && !slices.ContainsFunc(s.looks[id], func(l SlotLook) bool { return l.Unowned }) {
@@ -120,8 +123,11 @@ func (s *sim) judge() {
 			s.judgeSlot(x, orphans[x])
 		}
 	}
-	if s.m.View().State == Success {
+	switch v := s.m.View(); {
+	case v.State == Success:
 		s.judgeSuccess(excused)
+	case s.kindly():
+		w.violated("for no reason: %s, %s", v.State, v.Reason)
 	}
 }
 
@@ -156,6 +162,18 @@ func (s *sim) judgeSlot(x int, orphans bool) {
 	}
 }
 
+// kindly: nothing has happened that a job may fail from.
+func (s *sim) kindly() bool {
+	for _, h := range []int{failing, freezing, commands, filling, troubles, breaking, meddling} {
+		if s.hazard[h] {
+			return false
+		}
+	}
+	return !(s.noStreams && s.spec.Options.Engine == Atomic) && s.slotsMoved() > 0
+}
+
+func (s *sim) slotsMoved() int { return s.m.View().SlotsDone }
+
 func (s *sim) judgeSuccess(excused [simSlots]bool) {
 	blocked := map[uint16]bool{}
 	for _, b := range s.m.View().Blocked {
@@ -168,6 +186,9 @@ func (s *sim) judgeSuccess(excused [simSlots]bool) {
 		for _, x := range mv.Slots {
 			if !to.owns(int(x)) && !blocked[x] {
 				s.w.violated("success, but slot %d is not at %s", x, to.id)
+			}
+			if blocked[x] && s.kindly() && !s.big[x] {
+				s.w.violated("slot %d is blocked for no reason", x)
 			}
 			if excused[x] {
 				s.w.violated("success, and slot %d is named as left over", x)

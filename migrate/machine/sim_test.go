@@ -34,6 +34,8 @@ type sim struct {
 
 	noStreams bool
 	broken    bool // the journal
+	fullStays bool // until an operator comes
+	told      *Trouble
 	big       [simSlots]bool
 	movedKeys int
 
@@ -79,6 +81,7 @@ func newSim(seed uint64) *sim {
 	s.hazard[troubles] = rng.IntN(12) == 0
 	s.hazard[breaking] = rng.IntN(12) == 0
 	s.hazard[meddling] = rng.IntN(12) == 0
+	s.fullStays = rng.IntN(2) == 0
 	s.noStreams = rng.IntN(4) == 0
 	streams := rng.IntN(2) == 0
 	s.spec = Spec{ID: "1", Plan: s.plot(), Keys: make([]int64, router.Slots)}
@@ -152,7 +155,7 @@ func (s *sim) calm() {
 	s.chaos = false
 	for _, n := range s.w.nodes {
 		s.w.rejoin(n)
-		n.full = false
+		n.full = n.full && s.fullStays
 	}
 	s.w.tell("calm")
 }
@@ -162,7 +165,23 @@ func (s *sim) event(e Event) {
 		return
 	}
 	s.w.tell("> %s", describeEvent(e))
+	s.trouble(e)
 	s.perform(s.m.Step(e))
+}
+
+// trouble remembers what no change may come behind.
+func (s *sim) trouble(e Event) {
+	switch e := e.(type) {
+	case Trouble:
+		if s.told != nil {
+			e.MayTell = e.MayTell && s.told.MayTell
+		}
+		s.told = &e
+	case Result:
+		if e.Outcome == Foreign && s.told == nil {
+			s.told = &Trouble{}
+		}
+	}
 }
 
 // perform does effects as a coordinator does, which may be killed anywhere.
@@ -234,7 +253,7 @@ func (s *sim) crash() {
 			s.advance(t)
 		}
 	}
-	s.tasks, s.waits = nil, nil
+	s.tasks, s.waits, s.told = nil, nil, nil
 	s.w.gate = [simSlots]bool{}
 	clear(s.looks)
 	clear(s.moved)
@@ -335,6 +354,9 @@ func (s *sim) operator() {
 	if s.m.View().State != Paused {
 		s.w.violated("the machine waits for nothing: %+v", s.m.View())
 		return
+	}
+	for _, n := range s.w.nodes {
+		n.full = n.full && s.stops == 0
 	}
 	word := "resume"
 	if s.stops++; s.stops > 5 || s.w.rng.IntN(8) == 0 {
