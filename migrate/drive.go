@@ -99,6 +99,7 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	}
 	cancel()
 	d.drain()
+	d.engine.Close()
 	<-watched
 	<-nursed
 	d.presence.leave()
@@ -165,7 +166,7 @@ func (d *drive) publish() {
 
 // note keeps the figures of a step that has ended.
 func (d *drive) note(r machine.Result) {
-	d.job.stepped(r)
+	d.c.count.progressed(d.job.stepped(r))
 	if r.Outcome == machine.Done {
 		if r.Step == machine.Commit || r.Step == machine.Watch {
 			d.c.cfg.Refresh()
@@ -318,6 +319,9 @@ func (d *drive) guarded(ctx context.Context, r machine.Run) machine.Result {
 	res := d.engine.Run(limit, r.Unit, r.Step)
 	if res.Took == 0 {
 		res.Took = time.Since(began)
+	}
+	if r.Step == machine.Watch && res.Outcome == machine.Done && res.Keys == 0 {
+		res.Keys = r.Unit.Keys // the nodes do not tell how many keys they have streamed
 	}
 	return res
 }
