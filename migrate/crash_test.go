@@ -199,8 +199,96 @@ func TestAJobStopsWhenSomebodyElseReshards(t *testing.T) {
 	if st.State != Failed || !strings.Contains(st.Reason, "FOREIGN_COORDINATOR") {
 		t.Errorf("got %s (%s)", st.State, st.Reason)
 	}
-	if _, err := b.Do("CLUSTER", "SETSLOT", slot, "STABLE"); err != nil {
+	p, err := r.c.Plan(context.Background(), Goal{Kind: Evacuate, Node: r.empty().ID})
+	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := r.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "NOTMOVABLE") {
+		t.Errorf("the next job on these nodes: %v", err)
+	}
+}
+
+func TestAJobAndAnotherCoordinatorDoNotMix(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: testcluster.NeedNewest(t)}, 10_000).start()
+	other := r.coordinator(t.TempDir())
+	r.background(other.Run)
+	id := r.begin(r.c, Goal{Kind: Reshard, To: r.empty().Addr, Slots: 1000}, machine.Options{Engine: machine.Legacy, MaxKeysPerSecond: 500})
+	p, err := other.Plan(context.Background(), Goal{Kind: Reshard, To: r.empty().Addr, Slots: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Start(context.Background(), p, machine.Options{}, "test"); err == nil {
+		t.Error("two jobs run at the same time")
+	}
+	if st := r.ended(r.c, id); st.State != Success {
+		t.Errorf("got %s (%s)", st.State, st.Reason)
+	}
+	id = r.begin(other, Goal{Kind: Evacuate, Node: r.empty().ID}, machine.Options{Engine: machine.Legacy})
+	if st := r.ended(other, id); st.State != Success {
+		t.Errorf("the other one, later: %s (%s)", st.State, st.Reason)
+	}
 	r.sound()
+}
+
+func TestWhileValkeyCLIReshardsNoJobStarts(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: testcluster.NeedNewest(t)}, 20_000).start()
+	ctx, cancel := context.WithTimeout(context.Background(), realTimeout)
+	defer cancel()
+	moved := make(chan error, 1)
+	go func() {
+		_, err := r.cl.Reshard(ctx, r.cl.Nodes[0], r.cl.Nodes[1], 3000)
+		moved <- err
+	}()
+	refused := false
+	for done := false; !done; {
+		select {
+		case err := <-moved:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+			continue
+		default:
+		}
+		p, err := r.c.Plan(ctx, Goal{Kind: Reshard, From: []string{r.cl.Nodes[2].ID}, To: r.empty().Addr, Slots: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := r.cl.Nodes[0].Do("CLUSTER", "NODES")
+		if err != nil || !strings.Contains(raw.(string), "->-") {
+			continue // it has not begun, or is between two slots
+		}
+		if _, err := r.c.Start(ctx, p, machine.Options{}, "test"); err == nil {
+			t.Error("a job has started in the middle of it")
+			break
+		}
+		refused = true
+	}
+	if !refused {
+		t.Error("nothing was refused")
+	}
+	r.sound()
+}
+
+func TestAJobOutlivesItsSource(t *testing.T) {
+	for _, v := range testcluster.Need(t) {
+		t.Run(string(v), func(t *testing.T) {
+			r := newRig(t, testcluster.Options{Version: v, Replicas: 1}, 20_000).start()
+			o := machine.Options{Engine: machine.Legacy, MaxKeysPerSecond: 1000}
+			source := r.cl.Nodes[0]
+			id := r.begin(r.c, Goal{Kind: Reshard, From: []string{source.ID}, To: r.empty().Addr, Slots: 3000}, o)
+			r.wait(r.c, id, "under way", func(s Status) bool { return s.SlotsDone > 100 || !s.Finished.IsZero() })
+			if err := r.cl.Kill(source); err != nil {
+				t.Fatal(err)
+			}
+			st := r.ended(r.c, id)
+			if st.State != Success || st.SlotsDone != 3000 {
+				t.Errorf("got %s (%s), %d of 3000 slots", st.State, st.Reason, st.SlotsDone)
+			}
+			if err := r.cl.Restart(source); err != nil {
+				t.Fatal(err)
+			}
+			r.sound()
+		})
+	}
 }
