@@ -33,6 +33,8 @@ var texts = []struct {
 	{"Slot import in progress", machine.Foreign},
 	{"Slot export in progress", machine.Foreign},
 	{"Slots are being manually", machine.Foreign},
+	{"I am already migrating slot", machine.Unknown},
+	{"Slots are not served by this node", machine.Unknown},
 
 	// Memory. Before the commands that a script might have forged.
 	{"OOM", machine.Blocked},
@@ -66,4 +68,24 @@ func classify(reply string) machine.Outcome {
 		}
 	}
 	return machine.Unknown
+}
+
+// messages says what the message of a failed atomic migration means. The first row whose text is in it counts; anything
+// else is tried again.
+var messages = []struct {
+	has     string
+	outcome machine.Outcome
+	assist  bool // the next attempt holds writes back
+}{
+	// The nodes have no credentials for each other, or wrong ones; MIGRATE can bring them along.
+	{"AUTH", machine.Switch, false},
+	{"unauthenticated", machine.Switch, false},
+	{"WRONGPASS", machine.Switch, false},
+	{"NOPERM", machine.Switch, false},
+	{"unknown subcommand", machine.Switch, false},
+	{"Unknown subcommand", machine.Switch, false},
+	{"OOM", machine.Blocked, false},
+	{"out of memory", machine.Blocked, false},
+	{"invalid CRLF", machine.Again, true},
+	{"Protocol error", machine.Again, true},
 }

@@ -20,6 +20,10 @@ func (j *job) hold(ctx context.Context) error {
 }
 
 func (j *job) closeGate(ctx context.Context) error {
+	return j.closeGateFor(ctx, j.cfg.Limits.gateLimit())
+}
+
+func (j *job) closeGateFor(ctx context.Context, limit time.Duration) error {
 	if j.cfg.Gate != nil {
 		if !j.mem.heldAt.IsZero() { // a step that is repeated, or a gate that may have opened by itself
 			j.cfg.Gate.Release(j.unit.Slots, "")
@@ -27,7 +31,7 @@ func (j *job) closeGate(ctx context.Context) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, j.cfg.Limits.Drain)
 		defer cancel()
-		if err := j.cfg.Gate.Hold(ctx, j.unit.Slots, j.cfg.Limits.gateLimit()); err != nil {
+		if err := j.cfg.Gate.Hold(ctx, j.unit.Slots, limit); err != nil {
 			return err
 		}
 	}

@@ -49,10 +49,13 @@ func (j *job) prepare(ctx context.Context) error {
 	if err := j.checkMemory(text(asks[1].replies[1]), total(counts)*w.mean); err != nil {
 		return err
 	}
+	if j.unit.Engine == machine.Atomic {
+		return nil // its stream stops no node for long, whatever the keys are
+	}
 	if err := j.findBigKeys(ctx, w, counts); err != nil {
 		return err
 	}
-	if j.cfg.Pacer == nil || j.unit.Engine == machine.Atomic || j.unit.Online {
+	if j.cfg.Pacer == nil || j.unit.Online {
 		return nil
 	}
 	// Its share of the rate is waited for before clients are held.

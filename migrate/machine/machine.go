@@ -40,6 +40,7 @@ type Machine struct {
 	keysDone, bytesDone   int64
 	retries               int
 	blocked               []Block
+	notes                 []string // what has moved with something to say about it
 	left                  []string // slots that may be open or unverified at the end, a sentence each
 
 	out []Effect
@@ -186,16 +187,14 @@ func (m *Machine) conclude() {
 }
 
 func (m *Machine) succeeded() {
-	if len(m.blocked) == 0 {
-		m.ended(Success)
-		return
-	}
 	n := 0
 	for _, b := range m.blocked {
 		n += len(b.Slots)
 	}
-	m.reason = fmt.Sprintf("%d slots were not moved: %s", n, m.blocked[0].Reason)
-	if m.slotsDone == 0 {
+	if n > 0 {
+		m.reason = fmt.Sprintf("%d slots were not moved: %s", n, m.blocked[0].Reason)
+	}
+	if n > 0 && m.slotsDone == 0 {
 		m.ended(Failed)
 		return
 	}
@@ -205,12 +204,12 @@ func (m *Machine) succeeded() {
 func (m *Machine) ended(state string) {
 	if len(m.left) > 0 {
 		state = Failed
-		parts := m.left
-		if m.reason != "" {
-			parts = append([]string{m.reason}, m.left...)
-		}
-		m.reason = strings.Join(parts, "; ")
 	}
+	parts := slices.Concat([]string{m.reason}, m.left, m.notes)
+	if m.reason == "" {
+		parts = parts[1:]
+	}
+	m.reason = strings.Join(parts, "; ")
 	m.state = state
 	m.record(journal.Record{Kind: journal.Ended, State: state, Reason: m.reason})
 	m.out = append(m.out, Ended{State: state, Reason: m.reason})
@@ -234,6 +233,7 @@ func (m *Machine) record(records ...journal.Record) {
 }
 
 func (m *Machine) recordUnit(kind string, u *unit, reason string) {
+	u.written = kind
 	c := u.Unit
 	c.Slots = slices.Clone(u.Slots)
 	m.record(journal.Record{Kind: kind, Unit: &c, Reason: reason})

@@ -33,13 +33,19 @@ func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
 	}
 	switch r.Kind {
 	case journal.UnitOpening, journal.UnitCommitting, journal.UnitCommitted, journal.UnitClosing:
-		u := &unit{Unit: *r.Unit, opened: true}
+		u := &unit{Unit: *r.Unit, opened: true, written: r.Kind}
+		if o := inHand[u.ID]; o != nil {
+			u.committing = o.committing
+		}
+		u.committing = u.committing || r.Kind == journal.UnitCommitting || r.Kind == journal.UnitCommitted
 		u.path = u.forward()
+		yield(inHand, u)
 		inHand[u.ID] = u
 	case journal.UnitDone:
 		delete(inHand, r.Unit.ID)
 		if r.Unit.Committed {
 			m.keysDone += r.Unit.Keys
+			m.noted(r.Reason)
 			m.count(r.Unit.Slots)
 			m.homeOf(&unit{Unit: *r.Unit}).without(r.Unit.Slots)
 		}
@@ -55,6 +61,19 @@ func (m *Machine) replay(r journal.Record, inHand map[int]*unit) {
 		m.state, m.end, m.reason = Stopping, Cancelled, ""
 	case journal.Ended:
 		m.state, m.reason = r.State, r.Reason
+	}
+}
+
+// yield takes the slots of a unit away from the others: it was split off, and the record of what remained is missing.
+func yield(inHand map[int]*unit, u *unit) {
+	for id, o := range inHand {
+		if id == u.ID {
+			continue
+		}
+		o.Slots = slices.DeleteFunc(slices.Clone(o.Slots), func(s uint16) bool { return slices.Contains(u.Slots, s) })
+		if len(o.Slots) == 0 {
+			delete(inHand, id)
+		}
 	}
 }
 
@@ -93,6 +112,7 @@ const (
 	toSplit            // some slots are there: they go on by themselves
 	toGoOn             // Open, Move, ... or Start, Watch
 	toClose            // Close, or Cancel
+	toClaim            // Commit again
 	notOursNow         // somebody else is at it
 )
 
@@ -101,6 +121,8 @@ var verdicts = []struct {
 	fits func(s *sight) bool
 	then verdict
 }{
+	// The target took the slots and was lost before its successor had heard of it (7.0). The keys are there.
+	{func(s *sight) bool { return s.n[strange] > 0 && s.unowned+s.n[there] == s.all && s.claimable }, toClaim},
 	{func(s *sight) bool { return s.n[strange] > 0 && s.longEnough }, notOursNow},
 	{func(s *sight) bool { return s.n[strange] > 0 }, wait},
 	{func(s *sight) bool { return s.n[there] == s.all }, toTell},
@@ -124,6 +146,8 @@ type sight struct {
 	targetKeys            int64
 	back, atomic, stopped bool
 	unopened              bool
+	unowned               int
+	claimable             bool // our Commit has begun, and gossip has had its time
 	longEnough            bool
 	there                 []uint16
 }
@@ -145,7 +169,11 @@ func (m *Machine) see(u *unit, looks []SlotLook) *sight {
 			s.targetKeys += looks[i].TargetKeys
 		}
 		other = other || looks[i].OtherOpen
+		if looks[i].Unowned {
+			s.unowned++
+		}
 	}
+	s.claimable = u.committing && u.looks >= claimLooks
 	s.longEnough = u.looks >= strangeLooks || other && u.looks >= otherLooks
 	return s
 }
@@ -162,14 +190,15 @@ func (m *Machine) looked(u *unit, r Result) {
 			break
 		}
 	}
-	if m.trouble != nil {
-		if then != toTell {
-			m.free(u, m.leaveTroubled)
-			return
+	if then != wait && then != notOursNow {
+		u.looks = 0
+		if then != toTell { // a successor of the source may have claimed back what was committed
+			u.Committed, u.tail = false, false
 		}
 	}
-	if then != wait {
-		u.looks = 0
+	if m.trouble != nil && then != toTell {
+		m.free(u, m.leaveTroubled)
+		return
 	}
 	m.decided(u, then, s)
 }
@@ -195,15 +224,23 @@ func (m *Machine) decided(u *unit, then verdict, s *sight) {
 	case toClose:
 		if u.Engine == Atomic {
 			u.enter(cancelling, Cancel)
-		} else {
-			u.enter(closing, Hold)
+			m.begin(u)
+			return
 		}
+		m.free(u, m.toClosing) // it holds anew, so that what a Hold says is true
+	case toClaim:
+		u.enter(gated, Commit)
 		m.begin(u)
 	case notOursNow:
 		m.foreign(u, fmt.Sprintf("FOREIGN slots %s: neither source nor target owns them, or a third node has opened them", Ranges(u.Slots)))
 	default:
 		m.lookLater(u)
 	}
+}
+
+func (m *Machine) toClosing(u *unit) {
+	u.enter(closing, Hold)
+	m.begin(u)
 }
 
 func (m *Machine) lookLater(u *unit) {
@@ -219,7 +256,10 @@ func (m *Machine) lookLater(u *unit) {
 // fromStart: nothing is open, so the unit waits for its turn like a new one. While the job does not go on, its slots are
 // given back instead.
 func (m *Machine) fromStart(u *unit) {
-	u.opened, u.stopped, u.Failover = false, false, false
+	u.opened, u.stopped, u.committing, u.Failover = false, false, false, false
+	if u.written != "" {
+		u.written = outdated
+	}
 	if !m.may() {
 		m.rolledBack(u)
 		return

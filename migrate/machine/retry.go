@@ -30,6 +30,8 @@ const (
 	// strangeLooks: gossip and an election take seconds; who owns a slot after half a minute is its owner. A mark of a third
 	// shard does not come from that, but may be read in the middle of a failover.
 	strangeLooks, otherLooks = 20, 3
+	// claimLooks: a PONG of the owner that nobody has heard of yet would come within a second or two.
+	claimLooks = 8
 	// successorWait covers cluster-node-timeout (15 s by default), the election and its repetition.
 	successorWait = 60 * time.Second
 	// roomWait is for a target without memory: eviction or an operator may make room.
@@ -78,7 +80,7 @@ func (m *Machine) answered(u *unit, r Result) {
 			u.SourceEpoch = r.SourceEpoch
 		}
 		if r.Step == Commit || r.Step == Watch {
-			u.Committed, u.fails = true, 0
+			u.Committed, u.committing, u.fails = true, true, 0
 		}
 		m.next(u)
 	}
@@ -252,6 +254,9 @@ func (m *Machine) blockedAt(u *unit, r Result) {
 	case Hold, Open, Start, Watch:
 		u.back, u.why, u.lookNext = true, r.Reason, true
 		m.rest(u)
+	case Verify:
+		u.note = fmt.Sprintf("slots %s keep something behind at %s: %s", Ranges(u.Slots), u.Source, r.Reason)
+		m.finished(u)
 	case Move:
 		u.withoutOK += backoff(u.fails)
 		u.lookNext = m.wantsBack(u)
@@ -273,6 +278,7 @@ func (m *Machine) blockedAt(u *unit, r Result) {
 func (m *Machine) halve(u *unit) {
 	half := len(u.Slots) / 2
 	mv := m.homeOf(u)
+	m.unnote(u)
 	m.drop(u)
 	mv.pieces = slices.Insert(mv.pieces, 0,
 		piece{slots: u.Slots[:half], engine: u.Engine}, piece{slots: u.Slots[half:], engine: u.Engine})

@@ -29,6 +29,8 @@ type world struct {
 
 	acked     [simSlots][simKeys]int
 	tainted   [simSlots][simKeys]bool // the cluster itself may have lost it: nothing is known of its value
+	stolen    [simSlots]bool          // its shard's successor did not know that it has or has not got it
+	meddled   [simSlots]bool          // opened by somebody else
 	value     int
 	outsiders bool // clients that do not come through the proxy
 	failovers int
@@ -55,7 +57,10 @@ type simShard struct {
 	lag              []write // not at the replica yet
 }
 
-type write struct{ slot, key, val int }
+type write struct {
+	slot, key, val int
+	moved          bool // it is at another node: not lost with this one
+}
 
 // stream is CLUSTER MIGRATESLOTS: it goes on by itself.
 type stream struct {
@@ -154,11 +159,16 @@ func (n *simNode) count(s int) int {
 }
 
 // put writes a key on a primary; its replica gets it later.
-func (w *world) put(n *simNode, s, k, v int) {
-	n.keys[s][k] = v
+func (w *world) put(n *simNode, s, k, v int) { w.apply(n, write{slot: s, key: k, val: v}) }
+
+// part deletes what has moved.
+func (w *world) part(n *simNode, s, k int) { w.apply(n, write{slot: s, key: k, moved: true}) }
+
+func (w *world) apply(n *simNode, o write) {
+	n.keys[o.slot][o.key] = o.val
 	sh := w.shards[n.shard]
 	if sh.replica.alive {
-		sh.lag = append(sh.lag, write{s, k, v})
+		sh.lag = append(sh.lag, o)
 	}
 }
 
@@ -249,7 +259,9 @@ func (w *world) failover(i int) {
 	w.failovers++
 	w.tell("failover of %s to %s, %d writes behind", was.id, now.id, len(sh.lag))
 	for _, o := range sh.lag {
-		w.tainted[o.slot][o.key] = true
+		if !o.moved {
+			w.tainted[o.slot][o.key] = true
+		}
 	}
 	sh.lag = nil
 	sh.primary, sh.replica = now, was
@@ -263,11 +275,10 @@ func (w *world) failover(i int) {
 		knows := now.view[s].owner == was.idx
 		if was.owns(s) != knows {
 			w.taintSlot(s) // a slot without an owner, or one that is claimed again without its keys
+			w.stolen[s] = true
 		}
 		if knows {
 			now.view[s] = claim{now.idx, now.epoch}
-		} else if !was.owns(s) && was.importing[s] == closedSlot && now.importing[s] == closedSlot {
-			continue
 		}
 	}
 	for _, j := range w.jobs {
@@ -297,6 +308,18 @@ func (w *world) rejoin(n *simNode) {
 	w.shards[n.shard].lag = nil
 }
 
+// meddle is what another tool does: it opens a slot to some other shard.
+func (w *world) meddle() {
+	x, to := w.rng.IntN(simSlots), w.rng.IntN(len(w.shards))
+	for i, sh := range w.shards {
+		if sh.primary.owns(x) && i != to {
+			w.tell("somebody opens slot %d from %s", x, sh.primary.id)
+			w.meddled[x] = true
+			w.setslot(sh.primary, func(n *simNode) { n.migrating[x] = to })
+		}
+	}
+}
+
 // stir lets a stream go on a little.
 func (w *world) stir(j *stream) {
 	switch {
@@ -312,7 +335,7 @@ func (w *world) stir(j *stream) {
 			s := int(slot)
 			for k, v := range j.src.keys[s] {
 				w.put(j.dst, s, k, v)
-				w.put(j.src, s, k, absent)
+				w.part(j.src, s, k)
 			}
 			w.claimSlot(j.dst, s)
 			j.src.view[s] = claim{j.dst.idx, j.dst.epoch}
@@ -376,7 +399,7 @@ func (w *world) execute(n *simNode, s, k int) {
 	}
 	switch w.rng.IntN(4) {
 	case 0, 1:
-		if got := n.keys[s][k]; got != w.acked[s][k] && !w.tainted[s][k] {
+		if got := n.keys[s][k]; got != w.acked[s][k] && !w.tainted[s][k] && copies < 2 {
 			w.violated("slot %d key %d: %s has %d, but a client was told %d", s, k, n.id, got, w.acked[s][k])
 		}
 		return

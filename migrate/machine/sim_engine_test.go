@@ -180,7 +180,7 @@ func (s *sim) moveSome(t *task, src, dst *simNode) *Result {
 			}
 			replace := dst.keys[x][k] != absent
 			if replace && t.run.Unit.Failover { // the new source lags: the target's copy counts
-				w.put(src, x, k, absent)
+				w.part(src, x, k)
 				return nil
 			}
 			restore := func() {
@@ -195,7 +195,7 @@ func (s *sim) moveSome(t *task, src, dst *simNode) *Result {
 				return t.result(Unknown, "IOERR")
 			}
 			restore()
-			w.put(src, x, k, absent)
+			w.part(src, x, k)
 			if s.w.rng.IntN(8) == 0 { // progress is told at the end of a step, if at all
 				s.movedKeys++
 			}
@@ -245,11 +245,15 @@ func (s *sim) planClose(t *task, src, dst *simNode, slots []int) *Result {
 }
 
 func (s *sim) verified(slots []int, src, dst *simNode) Result {
+	orphans := false
 	for _, x := range slots {
-		if !dst.owns(x) || src.migrating[x] != closedSlot || dst.importing[x] != closedSlot || src.count(x) > 0 {
+		if !dst.owns(x) || src.migrating[x] != closedSlot || dst.importing[x] != closedSlot || src.count(x) > 0 && src.owns(x) {
 			return Result{Outcome: Unknown, Reason: "not as it should be"}
 		}
-		if r := s.w.shards[src.shard].replica; r.count(x) > 0 {
+		sh := s.w.shards[src.shard]
+		if src.count(x) > 0 {
+			orphans = true
+		} else if sh.replica.count(x) > 0 || slices.ContainsFunc(sh.lag, func(o write) bool { return o.slot == x }) {
 			return Result{Outcome: Again, Reason: "the source's replica still has keys"}
 		}
 		for _, n := range s.w.nodes {
@@ -257,10 +261,10 @@ func (s *sim) verified(slots []int, src, dst *simNode) Result {
 				s.w.gossip(dst, n)
 				return Result{Outcome: Again, Reason: n.id + " does not know yet"}
 			}
-			if !n.alive {
-				return Result{Outcome: Again, Reason: n.id + " cannot be asked"}
-			}
 		}
+	}
+	if orphans {
+		return Result{Outcome: Blocked, Reason: "keys of before a failover"}
 	}
 	return done()
 }
@@ -307,6 +311,8 @@ func (s *sim) lookStep(t *task) *Result {
 			Migrating: src.migrating[x] != closedSlot, Importing: dst.importing[x] != closedSlot,
 			SourceKeys: int64(src.count(x)), TargetKeys: int64(dst.count(x)),
 		}
+		l.OtherOpen = l.Migrating && src.migrating[x] != dst.shard || l.Importing && dst.importing[x] != src.shard
+		l.Unowned = !slices.ContainsFunc(w.shards, func(sh *simShard) bool { return sh.primary.owns(x) })
 		if w.staged(dst, x) {
 			l.TargetKeys++
 		}

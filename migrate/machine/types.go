@@ -35,8 +35,8 @@ const (
 	Watch  // until the nodes have done or given up; holds and releases by itself when the stream does not converge
 	Cancel // CLUSTER CANCELSLOTMIGRATIONS, never in the states of hand-over
 
-	// Verify: all nodes agree, the replicas of both too; nothing is open; no key is left behind, on the source's replicas
-	// neither, since one that is promoted with them would keep or claim them.
+	// Verify: all nodes that are not failed agree, the replicas of both too; nothing is open; no key is left behind, on the source's replicas
+	// neither, nor on the way to them: one that is promoted with keys would keep them.
 	Verify
 	// Look: where do the slots stand? Result.Looks. Done only when no command of an earlier step of the slots can be executed
 	// any more: what a node may still have in its buffers would change what was seen.
@@ -52,10 +52,12 @@ const (
 	Again            // not done, nothing has changed: the same step later (busy, NOREPLICAS, TRYAGAIN, not drained in time)
 	Unknown          // perhaps done, perhaps in part: Look before anything else
 	NodeLost         // a node does not answer or is no primary any more: Look until there is a successor
-	Blocked          // these slots cannot be moved now, others may: big key, orphans, no memory on the target
-	Switch           // this engine cannot do it here: the other one should
-	Foreign          // somebody else is moving slots of these nodes: stop the job
-	Fatal            // no step of this job can succeed
+	// Blocked: these slots cannot be moved now, others may: big key, orphans, no memory on the target. Of Verify: all is
+	// well, but a failover of the source has left keys behind that only an operator can judge.
+	Blocked
+	Switch  // this engine cannot do it here: the other one should
+	Foreign // somebody else is moving slots of these nodes: stop the job
+	Fatal   // no step of this job can succeed
 )
 
 // SlotLook is where one slot stands, as the nodes themselves say.
@@ -64,6 +66,7 @@ type SlotLook struct {
 	SourceOwns, TargetOwns bool // each in its own view
 	Migrating, Importing   bool // between the shards of source and target, whichever of their nodes the mark names
 	OtherOpen              bool // open to or from a third shard
+	Unowned                bool // no primary claims it
 	SourceKeys, TargetKeys int64
 }
 

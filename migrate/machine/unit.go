@@ -14,6 +14,9 @@ type stage struct {
 	holds  bool   // the gate may be closed once this step has begun
 }
 
+// outdated stands for the record of a unit that begins anew: it is in hand, but what was written is not true any more.
+const outdated = "outdated"
+
 // unit is slots in hand.
 type unit struct {
 	Unit
@@ -30,14 +33,17 @@ type unit struct {
 	lookNext bool // Look comes before the stage
 	rested   bool // has waited since its last step
 
-	opened bool // UnitOpening is written: slots may be open, or a stream may run
-	held   bool // the gate may be closed
-	tail   bool // released to the target: only Tell and Verify are left
-	back   bool // shall be rolled back if it can be, whatever the job does
+	written string // kind of its last record, "" if the journal does not have it in hand
+	opened  bool   // UnitOpening is written: slots may be open, or a stream may run
+	held    bool   // the gate may be closed
+	tail    bool   // released to the target: only Tell and Verify are left
+	back    bool   // shall be rolled back if it can be, whatever the job does
 	// forwardOnly: it cannot be drained, so it is finished even when the job shall end.
 	forwardOnly bool
-	switched    bool // is rolled back for the other engine
-	stopped     bool // Cancel is done: no stream runs
+	switched    bool   // is rolled back for the other engine
+	committing  bool   // the target may have taken the slots at some time
+	stopped     bool   // Cancel is done: no stream runs
+	note        string // what is to be said about it, though it has moved
 	why         string
 	// after is what follows a Release that does not belong to the path.
 	after     func(*unit)
@@ -109,8 +115,11 @@ func (m *Machine) begin(u *unit) {
 		return
 	}
 	if st.record != "" {
-		m.recordUnit(st.record, u, "")
 		u.opened = true
+		u.committing = u.committing || st.step == Commit
+		if u.written != st.record { // else it is tried again
+			m.recordUnit(st.record, u, "")
+		}
 	}
 	u.held = u.held || st.holds
 	m.run(u, st.step)
@@ -147,12 +156,19 @@ func (m *Machine) next(u *unit) {
 
 // finished is the end of a unit that has moved.
 func (m *Machine) finished(u *unit) {
-	m.recordUnit(journal.UnitDone, u, "")
+	m.recordUnit(journal.UnitDone, u, u.note)
+	m.noted(u.note)
 	m.count(u.Slots)
 	if u.Engine == Atomic {
 		m.homeOf(u).fallen = 0
 	}
 	m.drop(u)
+}
+
+func (m *Machine) noted(note string) {
+	if note != "" {
+		m.notes = append(m.notes, note)
+	}
 }
 
 func (m *Machine) count(slots []uint16) {
@@ -170,12 +186,13 @@ func (m *Machine) rolledBack(u *unit) {
 		m.block(u, u.why)
 		return
 	}
-	m.recordUnit(journal.UnitDone, u, u.why)
 	m.giveBack(u)
 }
 
-// giveBack returns the slots of a unit to what is pending. Nothing of them is open.
+// giveBack returns the slots of a unit to what is pending. Nothing of them is open. The journal must know, since the slots
+// may be in other units next.
 func (m *Machine) giveBack(u *unit) {
+	m.unnote(u)
 	p := piece{slots: u.Slots, engine: u.Engine}
 	mv := m.homeOf(u)
 	if u.switched || mv.engine == Legacy {
@@ -183,6 +200,12 @@ func (m *Machine) giveBack(u *unit) {
 	}
 	mv.pieces = slices.Insert(mv.pieces, 0, p)
 	m.drop(u)
+}
+
+func (m *Machine) unnote(u *unit) {
+	if u.written != "" {
+		m.recordUnit(journal.UnitDone, u, u.why)
+	}
 }
 
 // block gives up slots of which nothing is open.
