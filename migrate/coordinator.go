@@ -61,6 +61,7 @@ type Coordinator struct {
 // runner does one step of a unit. Implemented by engine.Engine.
 type runner interface {
 	Run(ctx context.Context, u machine.Unit, s machine.Step) machine.Result
+	Close()
 }
 
 // maxHistory bounds the jobs in memory, as the journal bounds those on disk.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/panjf2000/ants/v2"
@@ -99,6 +100,7 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	}
 	cancel()
 	d.drain()
+	d.engine.Close()
 	<-watched
 	<-nursed
 	d.presence.leave()
@@ -165,7 +167,9 @@ func (d *drive) publish() {
 
 // note keeps the figures of a step that has ended.
 func (d *drive) note(r machine.Result) {
-	d.job.stepped(r)
+	d.c.count.progressed(d.job.stepped(r))
+	d.c.log.Debug("step", "job", d.job.id, "unit", r.Unit, "step", r.Step.String(), "outcome", r.Outcome.String(),
+		"count", r.Attempt, "cause", r.Reason)
 	if r.Outcome == machine.Done {
 		if r.Step == machine.Commit || r.Step == machine.Watch {
 			d.c.cfg.Refresh()
@@ -173,8 +177,6 @@ func (d *drive) note(r machine.Result) {
 		return
 	}
 	d.c.count.retry()
-	d.c.log.Debug("step not done", "job", d.job.id, "step", r.Step.String(), "outcome", r.Outcome.String(),
-		"count", r.Attempt, "cause", r.Reason)
 	if r.Outcome == machine.NodeLost || r.Outcome == machine.Unknown {
 		d.c.cfg.Refresh()
 	}
@@ -319,6 +321,12 @@ func (d *drive) guarded(ctx context.Context, r machine.Run) machine.Result {
 	if res.Took == 0 {
 		res.Took = time.Since(began)
 	}
+	if res.Outcome == machine.Foreign && !strings.HasPrefix(res.Reason, errForeign.Error()) {
+		res.Reason = errForeign.Error() + " " + res.Reason
+	}
+	if r.Step == machine.Watch && res.Outcome == machine.Done && res.Keys == 0 {
+		res.Keys = r.Unit.Keys // the nodes do not tell how many keys they have streamed
+	}
 	return res
 }
 
@@ -340,11 +348,15 @@ func stepLimit(s machine.Step) time.Duration {
 	return time.Minute
 }
 
+// outcomeOf is how a step ends that may not begin, for want of a look at its nodes.
 func outcomeOf(err error) machine.Outcome {
-	if errors.Is(err, errForeign) {
+	switch {
+	case errors.Is(err, errForeign):
 		return machine.Foreign
+	case errors.Is(err, errNoTable):
+		return machine.Again
 	}
-	return machine.Again
+	return machine.NodeLost
 }
 
 // foreign is called by presence when somebody else is at work.

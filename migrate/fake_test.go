@@ -241,6 +241,8 @@ func (r *fakeRunner) Run(ctx context.Context, u machine.Unit, s machine.Step) ma
 	return res
 }
 
+func (r *fakeRunner) Close() {}
+
 // fakeGate counts.
 type fakeGate struct {
 	mu   sync.Mutex

@@ -164,8 +164,8 @@ func (j *job) progressed(unit int, keys, bytes int64) {
 	}
 }
 
-// stepped notes that a step has ended, and counts the keys that it has not told before.
-func (j *job) stepped(r machine.Result) {
+// stepped notes that a step has ended, and counts and returns what it has not told before.
+func (j *job) stepped(r machine.Result) (keys, bytes int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if r.Outcome != machine.Done {
@@ -173,17 +173,17 @@ func (j *job) stepped(r machine.Result) {
 	}
 	w := j.hand[r.Unit]
 	if w == nil {
-		return
+		return 0, 0
 	}
 	w.running = false
 	if r.Step == machine.Move || r.Step == machine.Watch {
-		if more := r.Keys - w.counted; more > 0 {
-			j.status.KeysMoved += more
-			if w.counted == 0 {
-				j.status.BytesMoved += r.Bytes
-			}
+		if keys = max(r.Keys-w.counted, 0); w.counted == 0 {
+			bytes = r.Bytes
 		}
 	}
+	j.status.KeysMoved += keys
+	j.status.BytesMoved += bytes
+	return keys, bytes
 }
 
 // follow takes over where the machine says the job stands.

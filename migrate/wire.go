@@ -1,11 +1,12 @@
 package migrate
 
 import (
+	"slotproxy/migrate/engine"
 	"slotproxy/migrate/journal"
 	"slotproxy/migrate/machine"
 )
 
-// newCore makes what decides: a fresh job, or one that goes on after its records.
+// newCore makes what decides: on a fresh job, or on one that goes on after its records.
 func newCore(spec machine.Spec, records []journal.Record) core {
 	if records == nil {
 		return machine.New(spec)
@@ -13,4 +14,37 @@ func newCore(spec machine.Spec, records []journal.Record) core {
 	return machine.Restore(spec, records)
 }
 
-func (c *Coordinator) newEngine(*drive) runner { panic("not there yet") }
+// newEngine makes what does the steps of a job.
+func (c *Coordinator) newEngine(d *drive) runner {
+	return engine.New(engine.Config{
+		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Gate: d.gate, Pacer: d.pace,
+		Limits: engine.Limits{HoldBudget: d.options.HoldBudget},
+		Ours:   d.job.ours, Side: d.keep, Progress: d.progressed, AllowBlocking: d.options.AllowBlocking,
+	})
+}
+
+// pair is a key that differs on its two nodes, as the side file has it. Keys and values are bytes, so JSON has them in
+// base64.
+type pair struct {
+	Unit   int    `json:"unit"`
+	DB     int    `json:"db"`
+	Slot   uint16 `json:"slot"`
+	Key    []byte `json:"key"`
+	Source []byte `json:"source"` // as DUMP gives it
+	Target []byte `json:"target"`
+	Kept   string `json:"kept"` // "source" or "target"
+}
+
+// keep makes both values of a key durable before one is dropped.
+func (d *drive) keep(p engine.Pair) error {
+	d.c.log.Warn("a key differs on its two nodes, both values are in the side file", "job", d.job.id, "slot", p.Slot)
+	return d.c.store.Side(d.job.id, pair{
+		Unit: p.Unit, DB: p.DB, Slot: p.Slot, Key: []byte(p.Key), Source: []byte(p.Source), Target: []byte(p.Target), Kept: p.Kept,
+	})
+}
+
+// progressed counts keys as they move.
+func (d *drive) progressed(unit int, keys, bytes int64) {
+	d.job.progressed(unit, keys, bytes)
+	d.c.count.progressed(keys, bytes)
+}
