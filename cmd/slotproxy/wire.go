@@ -98,7 +98,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 	if cfg.Admin.Address != "" {
 		s.admin = admin.New(admin.Config{
 			Address: cfg.Admin.Address, SocketMode: cfg.Admin.SocketMode, Password: string(cfg.Admin.Password),
-			Version: version, Backend: &console{s}, Log: log,
+			Operator: string(cfg.Admin.OperatorPassword), Viewer: string(cfg.Admin.ViewerPassword), Version: version, Backend: &console{s}, Log: log,
 		})
 	}
 	if cfg.HTTP.Address != "" {
