@@ -53,9 +53,27 @@ func playground(flags *settingFlags, signals chan os.Signal, stdout, stderr io.W
 	defer cl.Stop()
 	p.cluster = cl
 	sources.Flags["cluster"] = cl.Addrs()
+	remove, err := p.keepState(sources)
+	if err != nil {
+		return failure(err)
+	}
+	defer remove()
 	err = serve(sources, signals, stderr, p.welcome)
 	p.say("Stopping the cluster.")
 	return err
+}
+
+// keepState gives the coordinator a folder that goes away with the cluster, unless another one is named.
+func (p *play) keepState(sources config.Sources) (remove func(), err error) {
+	if _, named := sources.Flags["state_dir"]; named {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "slotproxy-state-")
+	if err != nil {
+		return nil, err
+	}
+	sources.Flags["state_dir"] = []string{dir}
+	return func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // playSettings differ from serve's defaults: nobody has to notice that a playground goes away, and a terminal shows

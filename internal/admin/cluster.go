@@ -15,7 +15,7 @@ import (
 type Cluster interface {
 	Plan(ctx context.Context, goal migrate.Goal) (*plan.Plan, error)
 	Start(ctx context.Context, p *plan.Plan, options machine.Options, by string) (id string, err error)
-	Jobs() []migrate.Status // the newest first
+	Jobs() []migrate.Status // the oldest first
 	Job(id string) (migrate.Status, bool)
 	Pause(id, by string) error
 	Resume(id, by string) error

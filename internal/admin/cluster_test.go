@@ -75,7 +75,9 @@ func (f *fakeCluster) Start(_ context.Context, p *plan.Plan, o machine.Options, 
 	return "7", f.note("start %s %s by %s", p.Goal, text, who)
 }
 
-func (f *fakeCluster) Jobs() []migrate.Status { return []migrate.Status{goodJob} }
+func (f *fakeCluster) Jobs() []migrate.Status {
+	return []migrate.Status{{ID: "6", Goal: "x", State: migrate.Failed, Reason: "y"}, goodJob}
+}
 func (f *fakeCluster) Job(id string) (migrate.Status, bool) {
 	return goodJob, id == goodJob.ID
 }
@@ -178,7 +180,7 @@ func TestWordsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"EVACUATE a ENGINE FAST", "syntax error"},
 		{"EVACUATE a HOLD 0", "value is out of range, value must between 1 and 1000"},
 		{"EVACUATE a HOLD", "syntax error"},
-		{"EVACUATE a PARALLEL 65", "value is out of range, value must between 1 and 64"},
+		{"EVACUATE a PARALLEL 17", "value is out of range, value must between 1 and 16"},
 		{"EXECUTE x", "the plan cannot be read: not JSON of a plan"},
 		{"EXECUTE null", "the plan cannot be read: not JSON of a plan"},
 		{"EXECUTE {}", "the plan has no fingerprint"},
@@ -214,7 +216,8 @@ func TestRepliesOfTheCoordinator(t *testing.T) {
 		{"a job that began", "EVACUATE a", "7"},
 		{"a plan", "EVACUATE a DRYRUN", "*18 goal move 0-2,9 slots :4 keys :40 bytes :400 estimate-ms :1500" +
 			" moves *1 *8 source aaaa target bbbb count :4 slots 0-2 9 before " + shares + " after *0 warnings *1 careful"},
-		{"jobs", "JOBS", "*1 *16 id 7 goal move 0-2,9 state running reason  created-at :1000 finished-at :0 slots-total :4 slots-done :1"},
+		{"jobs, the newest first", "JOBS", "*2 *16 id 7 goal move 0-2,9 state running reason  created-at :1000 finished-at :0 slots-total :4 slots-done :1" +
+			" *16 id 6 goal x state failed reason y created-at :0 finished-at :0 slots-total :0 slots-done :0"},
 		{"a job", "JOB 7", "*50 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
 			" slots-total :4 slots-done :1 keys-total :40 keys-moved :10 bytes-moved :100 keys-per-second :5 bytes-per-second :50" +
 			" eta-ms :6000 retries :1 pace p99 held-commands :2 longest-hold-usec :3000 redirects :4 client-errors :0" +

@@ -12,7 +12,7 @@ func showJobs(_ context.Context, c *call, r *reply) {
 	jobs := c.cluster.Jobs()
 	r.array(len(jobs))
 	for i := range jobs {
-		j := &jobs[i]
+		j := &jobs[len(jobs)-1-i]
 		r.dict(8)
 		r.pair("id", j.ID)
 		r.pair("goal", j.Goal)

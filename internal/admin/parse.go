@@ -219,7 +219,7 @@ func setMaxBytes(q *request, words []string) (text string) {
 }
 
 // maxParallel as the setting migrate_parallel.
-const maxParallel = 64
+const maxParallel = 16
 
 func setParallel(q *request, words []string) string {
 	n, text := integer(words[0], 1, maxParallel)

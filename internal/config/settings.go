@@ -236,7 +236,7 @@ var migrateSettings = []setting{
 		}},
 	{"migrate_parallel", "4", true, "Groups of slots that move at one time.",
 		"One for each source and three for each target at most, whatever this says.",
-		func(c *Config) value { return intValue{p: &c.Migrate.Parallel, min: 1, max: 64} }},
+		func(c *Config) value { return intValue{p: &c.Migrate.Parallel, min: 1, max: 16} }},
 	{"migrate_max_keys_per_second", "0", true, "Most keys that a job moves in a second; 0 for as many as do not disturb clients.",
 		"The pace follows migrate_latency_limit by itself. This is for a network or replicas that must not be loaded.",
 		func(c *Config) value { return intValue{p: &c.Migrate.MaxKeys, min: 0, max: 1e9} }},
