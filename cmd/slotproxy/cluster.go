@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"slotproxy/internal/config"
 )
 
 // The commands of slotproxy cluster. Each speaks to the admin port of a proxy that runs:
@@ -22,13 +24,16 @@ import (
 //	clusterlook.go     info, nodes, slots, check, jobs, job          clusterview.go    what it answers
 //	clustermove.go     reshard, move, rebalance, evacuate: a plan,   clusterask.go     questions, as valkey-cli asks them
 //	                   a yes, a job                                  clusterwatch.go   a job, until it has ended
-//	clusternodes.go    create, add-node, del-node, fix
+//	clusternodes.go    create, add-node, del-node, fix               clusteralone.go   the same without a proxy
 
 // clusterFlags are those that all commands have.
 type clusterFlags struct {
 	admin, user, passwordFile string
 	output                    string
 	yes                       bool
+
+	alone  *settingFlags // of a coordinator in this process; used when they name a cluster
+	create bool          // there is no cluster yet
 }
 
 const (
@@ -43,9 +48,10 @@ type operation struct {
 	out    io.Writer // results
 	talk   io.Writer // what is not a result: questions, progress
 	in     *bufio.Reader
-	asks   bool // a person can answer
-	live   bool // talk is a terminal
-	width  int  // of the terminal
+	alone  *standalone // the coordinator of this process; nil when it is a proxy's
+	asks   bool        // a person can answer
+	live   bool        // talk is a terminal
+	width  int         // of the terminal
 }
 
 func (o *operation) json() bool { return o.flags.output == outputJSON }
@@ -77,7 +83,7 @@ func clusterCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	f := &clusterFlags{}
+	f := &clusterFlags{alone: &settingFlags{given: map[string][]string{}}}
 	flags := cmd.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringVar(&f.admin, "admin", environment("SLOTPROXY_ADMIN", "127.0.0.1:6481"), "Admin port of the proxy, host:port or unix:/path.")
@@ -86,6 +92,14 @@ func clusterCommand() *cobra.Command {
 		"File that holds the user's password; or the variable SLOTPROXY_ADMIN_PASSWORD.")
 	flags.StringVarP(&f.output, "output", "o", outputText, "text or json.")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "Do not ask whether to go on.")
+	for _, s := range config.Settings() {
+		if s.Key == "cluster" {
+			s.Help = "Work without a proxy, on the cluster of this node (host:port). Clients that are moved meanwhile see MOVED and ASK."
+		}
+		if s.Key == "state_dir" || s.Key == "cluster" || strings.HasPrefix(s.Key, "cluster_") && s.Key != "cluster_refresh" {
+			f.alone.add(flags, s)
+		}
+	}
 	cmd.AddCommand(lookCommands(f)...)
 	cmd.AddCommand(moveCommands(f)...)
 	cmd.AddCommand(jobCommands(f)...)
@@ -108,7 +122,7 @@ func act(f *clusterFlags, run func(ctx context.Context, o *operation, args []str
 		if err != nil {
 			return err
 		}
-		defer o.client.close()
+		defer o.close()
 		return failure(run(ctx, o, args))
 	}
 }
@@ -122,7 +136,15 @@ func failure(err error) error {
 	return &exitError{exitFailure, err}
 }
 
-// newOperation connects and logs in.
+// close ends what newOperation has begun.
+func (o *operation) close() {
+	o.client.close()
+	if o.alone != nil {
+		o.alone.stop()
+	}
+}
+
+// newOperation connects to the admin port of a proxy, or starts a coordinator and connects to that, and logs in.
 func newOperation(ctx context.Context, f *clusterFlags, cmd *cobra.Command) (*operation, error) {
 	if f.output != outputText && f.output != outputJSON {
 		return nil, fail(exitUsage, "--output is text or json, not %q", f.output)
@@ -136,9 +158,12 @@ func newOperation(ctx context.Context, f *clusterFlags, cmd *cobra.Command) (*op
 	if o.live {
 		o.width, _, _ = term.GetSize(int(o.talk.(*os.File).Fd()))
 	}
+	if len(f.alone.given["cluster"]) > 0 {
+		return o, failure(o.stand(ctx, cmd.ErrOrStderr()))
+	}
 	client, err := dialAdmin(ctx, f.admin)
 	if err != nil {
-		return nil, fail(exitFailure, "%w\nIs a slotproxy running there? --admin names its admin port", err)
+		return nil, fail(exitFailure, "%w\nIs a slotproxy running there? --admin names its admin port, --cluster a node to work without a proxy", err)
 	}
 	o.client = client
 	if err := o.login(ctx); err != nil {
@@ -146,6 +171,20 @@ func newOperation(ctx context.Context, f *clusterFlags, cmd *cobra.Command) (*op
 		return nil, failure(err)
 	}
 	return o, nil
+}
+
+// stand starts a coordinator in this process and connects to it.
+func (o *operation) stand(ctx context.Context, stderr io.Writer) error {
+	alone, err := newStandalone(o.flags.alone.sources(nil), stderr)
+	if err != nil {
+		return err
+	}
+	if o.client, err = alone.start(ctx, !o.flags.create); err != nil {
+		alone.stop()
+		return err
+	}
+	o.alone = alone
+	return nil
 }
 
 // isTerminal is false for everything but a terminal, such as a test's buffer.

@@ -209,6 +209,9 @@ func (o *operation) carryOut(ctx context.Context, flags *planFlags, goal []strin
 	if flags.timeout != 0 || flags.pipeline != 0 || flags.replace {
 		o.say("--timeout, --pipeline and --replace have no effect here.\n")
 	}
+	if flags.detach && o.alone != nil {
+		return fail(exitUsage, "--detach needs a proxy: without one the job ends with this command")
+	}
 	text, p, err := o.plan(ctx, flags, goal)
 	if err != nil {
 		return err

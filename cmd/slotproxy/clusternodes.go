@@ -91,12 +91,19 @@ func createCommand(f *clusterFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create HOST:PORT...",
 		Short: "Make one cluster of empty nodes",
-		Args:  cobra.MinimumNArgs(1),
+		Long: "Makes a cluster of nodes that run and are empty. Without --admin it needs no proxy.\n\n" +
+			"  slotproxy cluster create 10.0.0.1:7000 10.0.0.2:7000 10.0.0.3:7000 10.0.0.4:7000 10.0.0.5:7000 10.0.0.6:7000 --replicas 1",
+		Args: cobra.MinimumNArgs(1),
 	}
 	var replicas int
 	var dryRun bool
 	cmd.Flags().IntVar(&replicas, "replicas", 0, "Replicas of each primary.")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show what the cluster would be and make nothing.")
+	cmd.PreRun = func(cmd *cobra.Command, args []string) {
+		if !cmd.Flags().Changed("admin") && !cmd.Flags().Changed("cluster") {
+			f.alone.given["cluster"], f.create = args, true
+		}
+	}
 	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
 		words := append([]string{"PROXY", "CREATE"}, args...)
 		words = append(words, "REPLICAS", strconv.Itoa(replicas))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -96,19 +97,41 @@ func (j *jobView) ended() bool {
 	return j.State == "success" || j.State == "failed" || j.State == "cancelled"
 }
 
-// watch shows a job until it ends, or until somebody has seen enough: the job goes on then.
+// watch shows a job until it ends, or until somebody has seen enough. A job of a proxy goes on then; one of this process
+// is ended properly first, unless it is asked for twice.
 func (o *operation) watch(ctx context.Context, id string) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	seen, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	err := o.follow(seen, id)
+	if !errors.Is(err, errSeen) {
+		return err
+	}
+	if o.alone == nil {
+		return fail(exitInterrupt, "job %s goes on. To see it: slotproxy cluster watch %s; to stop it: slotproxy cluster cancel %s", id, id, id)
+	}
+	o.say("Finishing the slots in hand. Ctrl-C once more leaves them as they are; the same --cluster goes on with the job then.\n")
+	if _, err := o.client.do(ctx, "PROXY", "CANCEL", id); err != nil {
+		return err
+	}
+	again, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.follow(again, id); !errors.Is(err, errSeen) {
+		return err
+	}
+	return fail(exitInterrupt, "job %s is not over", id)
+}
+
+// errSeen ends the watching of a job that goes on.
+var errSeen = errors.New("seen enough")
+
+// follow shows a job until it ends, or seen does.
+func (o *operation) follow(seen context.Context, id string) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var told time.Time
-	state := ""
+	state, ctx := "", context.WithoutCancel(seen) // what is asked of a proxy takes no time, and the connection is still needed
 	for {
 		answer, j, err := o.job(ctx, id)
-		if ctx.Err() != nil {
-			return o.left(id)
-		}
 		if err != nil {
 			o.clear()
 			return err
@@ -127,8 +150,9 @@ func (o *operation) watch(ctx context.Context, id string) error {
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			return o.left(id)
+		case <-seen.Done():
+			o.clear()
+			return errSeen
 		}
 	}
 }
@@ -138,11 +162,6 @@ func (o *operation) clear() {
 	if o.live && !o.json() {
 		o.say("\r\x1b[K")
 	}
-}
-
-func (o *operation) left(id string) error {
-	o.clear()
-	return fail(exitInterrupt, "job %s goes on. To see it: slotproxy cluster watch %s; to stop it: slotproxy cluster cancel %s", id, id, id)
 }
 
 // fit keeps a line from wrapping, which would leave parts of it behind. 0 is a terminal that does not tell its width.

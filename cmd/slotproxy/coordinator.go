@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"slotproxy/internal/config"
 	"slotproxy/migrate"
 	"slotproxy/migrate/machine"
+	"slotproxy/migrate/members"
 	"slotproxy/migrate/plan"
 	"slotproxy/proxy"
 	"slotproxy/router"
@@ -108,16 +109,29 @@ func (d dataPath) Pulse() migrate.Pulse {
 	return out
 }
 
-// Until check, fix and changes of nodes are part of the coordinator.
-
-var errUnbuilt = errors.New("ERR not built yet")
-
-func (c *coordinator) Check(context.Context) (*migrate.Report, error) { return nil, errUnbuilt }
-func (c *coordinator) Fix(context.Context, migrate.FixOptions, string) (*migrate.Report, error) {
-	return nil, errUnbuilt
+// Create says in valkey-cli's words who sits where, or would.
+func (c *coordinator) Create(ctx context.Context, addrs []string, replicas int, dryRun bool, by string) ([]string, error) {
+	if dryRun {
+		seats, err := members.Layout(addrs, replicas)
+		return seatLines(seats), err
+	}
+	seats, err := c.Coordinator.Create(ctx, addrs, replicas, by)
+	if err != nil {
+		return nil, err
+	}
+	return append(seatLines(seats), fmt.Sprintf("[OK] All %d slots covered.", router.Slots)), nil
 }
-func (c *coordinator) Create(context.Context, []string, int, bool, string) ([]string, error) {
-	return nil, errUnbuilt
+
+func seatLines(seats []members.Seat) []string {
+	list := []string{fmt.Sprintf(">>> Performing hash slots allocation on %d node(s)...", len(seats))}
+	primaries := 0
+	for _, s := range seats {
+		if s.Of != "" {
+			list = append(list, "Adding replica "+s.Addr+" to "+s.Of)
+			continue
+		}
+		list = append(list, fmt.Sprintf("Primary[%d] -> Slots %d - %d, %s", primaries, s.First, s.Last, s.Addr))
+		primaries++
+	}
+	return list
 }
-func (c *coordinator) AddNode(context.Context, string, string, string) error { return errUnbuilt }
-func (c *coordinator) DelNode(context.Context, string, string) error         { return errUnbuilt }

@@ -44,6 +44,11 @@ func (c *Config) stateDir(env map[string]string) string {
 	if first, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); strings.HasPrefix(first, "/") {
 		return first
 	}
+	return stateFolder(env, c.ownAddress())
+}
+
+// stateFolder is the folder of one proxy, or of whatever has a name, among the user's; NoState when there is no home.
+func stateFolder(env map[string]string, name string) string {
 	base := env["XDG_STATE_HOME"]
 	if !strings.HasPrefix(base, "/") { // its specification says that others are to be ignored
 		if !strings.HasPrefix(env["HOME"], "/") {
@@ -51,11 +56,16 @@ func (c *Config) stateDir(env map[string]string) string {
 		}
 		base = filepath.Join(env["HOME"], ".local", "state")
 	}
-	name := c.ownAddress()
 	if name == "" {
 		return NoState
 	}
 	return filepath.Join(base, "slotproxy", strings.NewReplacer("/", "_", ":", "_", "[", "", "]", "").Replace(name))
+}
+
+// StateFolder is the usual folder for the journal of a coordinator without a proxy, by the cluster that it works on;
+// NoState for a user without a home.
+func StateFolder(env []string, cluster string) string {
+	return stateFolder(Sources{Env: env}.variables(), "cluster-"+cluster)
 }
 
 // ownAddress is a listener that a proxy has again after a restart; "" for none.
