@@ -110,10 +110,8 @@ func (s *standalone) start(ctx context.Context, exists bool) (*adminClient, erro
 	go s.keep(ctx)
 	go s.coordinate(ctx)
 	go s.answer()
-	if exists {
-		if err := s.known(ctx); err != nil {
-			return nil, err
-		}
+	if err := s.known(ctx, exists); err != nil {
+		return nil, err
 	}
 	c, err := dialAdmin(ctx, s.socket)
 	if err != nil {
@@ -126,10 +124,12 @@ func (s *standalone) start(ctx context.Context, exists bool) (*adminClient, erro
 	return c, nil
 }
 
-// known waits for the first table.
-func (s *standalone) known(ctx context.Context) error {
-	for deadline := time.Now().Add(tableTime); s.keeper.Table() == nil; time.Sleep(lookAgain) {
+// known waits for the coordinator and, if there is a cluster, for the first table.
+func (s *standalone) known(ctx context.Context, exists bool) error {
+	deadline := time.Now().Add(tableTime)
+	for !s.moves.Ready() || exists && s.keeper.Table() == nil {
 		if time.Now().Before(deadline) {
+			time.Sleep(lookAgain)
 			continue
 		}
 		if _, err := s.source.Nodes(ctx, s.members[0]); err != nil {
