@@ -16,17 +16,19 @@ import (
 	"slotproxy/internal/config"
 )
 
-const (
-	// demoClients and demoPause make 5000 commands a second: a load that two processors carry beside four servers.
-	demoClients = 50
-	demoPause   = 10 * time.Millisecond
-	// demoKeys of each client are so many that each slot of the cluster has some.
-	demoKeys = 800
-	// demoCalm is how long clients are watched before and after.
-	demoCalm = 5 * time.Second
-	// demoTime bounds the whole, so that a script that runs it ends.
-	demoTime = 2 * time.Minute
-)
+// demoSize is how much a demo does.
+type demoSize struct {
+	clients int
+	pause   time.Duration // of each client between two commands
+	keys    int           // of each client
+	calm    time.Duration // how long clients are watched before and after
+}
+
+// fullDemo has 5000 commands a second, a load that two processors carry beside four servers, and a few keys in each slot.
+var fullDemo = demoSize{clients: 50, pause: 10 * time.Millisecond, keys: 800, calm: 5 * time.Second}
+
+// demoTime bounds the whole, so that a script that runs it ends.
+const demoTime = 2 * time.Minute
 
 func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -40,7 +42,7 @@ func demoCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		signals := watchSignals()
 		defer signal.Stop(signals)
-		return runDemo(signals, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		return runDemo(fullDemo, signals, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
@@ -48,6 +50,7 @@ func demoCommand() *cobra.Command {
 // demo is one demonstration under way.
 type demo struct {
 	play
+	size    demoSize
 	dir     string
 	signals chan<- os.Signal // to the server, which ends with a SIGTERM
 	ended   chan error       // from the goroutine that plays it
@@ -55,8 +58,8 @@ type demo struct {
 }
 
 // runDemo starts a cluster and a proxy, plays, and stops both.
-func runDemo(signals chan os.Signal, stdout, stderr io.Writer) error {
-	d := &demo{play: play{out: stdout}, signals: signals, ended: make(chan error, 1)}
+func runDemo(size demoSize, signals chan os.Signal, stdout, stderr io.Writer) error {
+	d := &demo{play: play{out: stdout}, size: size, signals: signals, ended: make(chan error, 1)}
 	d.say("Starting three primaries and one empty node ...")
 	cl, sig, err := startCluster(signals)
 	if err != nil {
@@ -104,14 +107,14 @@ func (d *demo) perform(ctx context.Context, s *server) {
 
 // story is what the demo shows, in its order.
 func (d *demo) story(ctx context.Context, s *server) (err error) {
-	d.load = newDemoLoad(s.addresses()[0])
-	d.say("Writing %d keys through the proxy at %s ...", demoClients*demoKeys, d.load.addr)
+	d.load = newDemoLoad(s.addresses()[0], d.size)
+	d.say("Writing %d keys through the proxy at %s ...", d.size.clients*d.size.keys, d.load.addr)
 	if err := d.load.start(ctx); err != nil {
 		return err
 	}
-	d.say("%d clients read and write, each its own keys, 4:1.", demoClients)
+	d.say("%d clients read and write, each its own keys, 4:1.", d.size.clients)
 	d.load.enter(phaseBefore)
-	if err := pauseFor(ctx, demoCalm); err != nil {
+	if err := pauseFor(ctx, d.size.calm); err != nil {
 		return errors.Join(err, d.load.stop())
 	}
 	d.say("\nMoving slots to the empty node %s:", d.cluster.Nodes[len(d.cluster.Nodes)-1].Addr)
@@ -119,7 +122,7 @@ func (d *demo) story(ctx context.Context, s *server) (err error) {
 	moved := d.rebalance(ctx)
 	d.load.enter(phaseAfter)
 	if moved == nil {
-		moved = pauseFor(ctx, demoCalm)
+		moved = pauseFor(ctx, d.size.calm)
 	}
 	return errors.Join(moved, d.load.stop(), d.judge())
 }

@@ -41,18 +41,19 @@ func (r *demoResult) quantile(q float64) time.Duration {
 // demoLoad is clients who read and write, each its own keys, so that each knows what it must find.
 type demoLoad struct {
 	addr    string
+	size    demoSize
 	phase   atomic.Int32
 	clients []*demoUser
 	running sync.WaitGroup
 	cancel  context.CancelFunc // ends the clients; nil before start
 }
 
-func newDemoLoad(addr string) *demoLoad {
-	l := &demoLoad{addr: addr}
+func newDemoLoad(addr string, size demoSize) *demoLoad {
+	l := &demoLoad{addr: addr, size: size}
 	l.phase.Store(phaseFilling)
-	for i := range demoClients {
+	for i := range size.clients {
 		l.clients = append(l.clients, &demoUser{
-			load: l, number: i, versions: make([]int, demoKeys), dice: rand.New(rand.NewPCG(uint64(i), 0)), filled: make(chan error, 1),
+			load: l, number: i, versions: make([]int, size.keys), dice: rand.New(rand.NewPCG(uint64(i), 0)), filled: make(chan error, 1),
 		})
 	}
 	return l
@@ -122,7 +123,7 @@ func (c *demoUser) run(ctx context.Context) {
 		return
 	}
 	defer c.hangUp()
-	tick := time.NewTicker(demoPause)
+	tick := time.NewTicker(c.load.size.pause)
 	defer tick.Stop()
 	for {
 		select {
@@ -172,7 +173,7 @@ func (c *demoUser) fill(ctx context.Context) error {
 
 // work is one command.
 func (c *demoUser) work(ctx context.Context) {
-	i, write := c.dice.IntN(demoKeys), c.dice.IntN(5) == 0
+	i, write := c.dice.IntN(len(c.versions)), c.dice.IntN(5) == 0
 	words := []string{"GET", c.key(i)}
 	if write {
 		c.versions[i]++
