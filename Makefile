@@ -1,4 +1,4 @@
-# Two commands matter: make run, make test. make help lists the rest.
+# Three commands matter: make run, make demo, make test. make help lists the rest.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,6 +36,11 @@ build: ## Build bin/slotproxy
 run: build ## Serve a throw-away cluster of real servers on 127.0.0.1:6479
 	@scripts/servers.sh --one
 	@exec $(BIN) playground $(ARGS)
+
+.PHONY: demo
+demo: build ## Move slots of a throw-away cluster while clients work, and tell what they noticed
+	@scripts/servers.sh --one
+	@exec $(BIN) demo
 
 .PHONY: servers
 servers: ## Bring the servers of all four versions (once per machine)

@@ -98,7 +98,7 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence),
-		begun: make(chan *drive, 1), ended: make(chan struct{}), load: newWatch(cfg.Load, cfg.Now), busy: "the journal has not been read yet",
+		begun: make(chan *drive, 1), ended: make(chan struct{}), load: newWatch(cfg.Load, cfg.Now), busy: unread,
 	}
 	c.check, c.engine, c.core = c.agreement, c.newEngine, newCore
 	if err := c.recall(); err != nil {

@@ -43,9 +43,9 @@ func TestGuardPassesOnCheckedCommandsOnly(t *testing.T) {
 		{"what panics redcon", "*1\r\n$9223372036854775800\r\n", "", "-ERR Protocol error: invalid bulk length\r\n"},
 		{"what spins redcon", "*20000000\r\n", "", "-ERR Protocol error: invalid multibulk length\r\n"},
 		{"an error behind commands", ping + info + "*x\r\n" + ping, ping + info, "-ERR Protocol error: invalid multibulk length\r\n"},
-		{"an argument over the limit", "*1\r\n$4097\r\n", "", "-ERR Protocol error: invalid bulk length\r\n"},
+		{"an argument over the limit", "*1\r\n$1048577\r\n", "", "-ERR Protocol error: invalid bulk length\r\n"},
 		{"a browser is not answered", "POST / HTTP/1.1\r\nHost: x\r\n\r\n", "", ""},
-		{"a request over the limit is not answered", "*100\r\n" + strings.Repeat("$4096\r\n"+strings.Repeat("x", 4096)+"\r\n", 100), "", ""},
+		{"a request over the limit is not answered", "*4\r\n" + strings.Repeat("$400000\r\n"+strings.Repeat("x", 400000)+"\r\n", 3), "", ""},
 	}
 	readers := map[string]func(io.Reader) io.Reader{
 		"at once": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader,

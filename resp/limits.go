@@ -32,12 +32,13 @@ var AfterAuth = Limits{
 }
 
 // Admin is for the commands of the admin listener. They name nodes and slot
-// ranges: 2000 ranges at 12 bytes fit.
+// ranges: 2000 ranges at 12 bytes fit. One of them takes a plan: 16384 slots and
+// the shares of 1000 nodes before and after are half a megabyte of JSON.
 var Admin = Limits{
 	Args:   4096,
-	Bulk:   4 << 10,
+	Bulk:   1 << 20,
 	Inline: 16 << 10,
-	Query:  128 << 10,
+	Query:  1<<20 + 128<<10,
 }
 
 const (

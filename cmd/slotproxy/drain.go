@@ -110,7 +110,8 @@ func (s *server) reload() {
 	s.cfg.Store(config.Reloaded(old, next))
 	setLevel(s.level, next.Log.Level)
 	if s.admin != nil {
-		s.admin.SetPassword(string(next.Admin.Password))
+		a := &next.Admin
+		s.admin.SetPasswords(string(a.Password), string(a.OperatorPassword), string(a.ViewerPassword))
 	}
 	s.reloads.Store(&reloadState{ok: true, at: time.Now()})
 	s.log.Info("reloaded", "changed", live)

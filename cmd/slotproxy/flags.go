@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"slotproxy/internal/config"
 )
@@ -25,19 +26,23 @@ func addSettings(cmd *cobra.Command, without ...string) *settingFlags {
 	flags.SortFlags = false // the table's order says more than the alphabet
 	flags.StringVarP(&f.file, "config", "c", "", "Configuration file, also by "+fileVariable+".")
 	for _, s := range config.Settings() {
-		if contains(without, s.Key) {
-			continue
-		}
-		help := s.Help
-		if s.Default != "" {
-			help += " Default " + s.Default + "."
-		}
-		flag := flags.VarPF(&rawFlag{f.given, s.Key, kindOf(s)}, s.Flag, "", help)
-		if s.Bool {
-			flag.NoOptDefVal = "true"
+		if !contains(without, s.Key) {
+			f.add(flags, s)
 		}
 	}
 	return f
+}
+
+// add makes the flag of one setting.
+func (f *settingFlags) add(flags *pflag.FlagSet, s config.Setting) {
+	help := s.Help
+	if s.Default != "" {
+		help += " Default " + s.Default + "."
+	}
+	flag := flags.VarPF(&rawFlag{f.given, s.Key, kindOf(s)}, s.Flag, "", help)
+	if s.Bool {
+		flag.NoOptDefVal = "true"
+	}
 }
 
 func contains(list []string, word string) bool {

@@ -3,7 +3,9 @@
 //	main.go        the commands and exit codes          serve.go      a proxy's life: start, signals, drain
 //	config.go      config check|print                   wire.go       the one place where packages meet
 //	playground.go  a throw-away cluster                 health.go     the HTTP port
+//	demo*.go       demo: slots move while clients work
 //	version.go     version                              console.go    what the admin port shows
+//	cluster*.go    cluster: moves slots, by the admin port of a proxy that runs
 package main
 
 import (
@@ -22,6 +24,7 @@ const (
 	exitUsage     = 2   // the command line cannot be understood
 	exitConfig    = 3   // the configuration is wrong
 	exitBind      = 4   // an address, file or socket cannot be opened
+	exitJob       = 5   // a job has failed or was cancelled
 	exitDrainCut  = 6   // the drain had to cut commands under way
 	exitInterrupt = 130 // a second SIGINT
 	exitTerminate = 143 // a second SIGTERM
@@ -72,9 +75,11 @@ func rootCommand() *cobra.Command {
 		Short: "One endpoint that behaves as one Valkey server, in front of a Valkey or Redis Cluster",
 		Long: "slotproxy makes a Valkey or Redis Cluster look like one standalone server, also while slots move.\n\n" +
 			"  slotproxy playground                               a throw-away cluster, served on 127.0.0.1:6479\n" +
-			"  slotproxy serve --cluster 127.0.0.1:7000           your cluster\n\n" +
-			"Exit codes: 0 fine, 1 failure, 2 usage, 3 configuration, 4 cannot bind or open, 6 the drain cut commands under way,\n" +
-			"130 and 143 stopped at once by a second signal.",
+			"  slotproxy demo                                     one whose slots move while clients work\n" +
+			"  slotproxy serve --cluster 127.0.0.1:7000           your cluster\n" +
+			"  slotproxy cluster reshard                          moves its slots\n\n" +
+			"Exit codes: 0 fine, 1 failure, 2 usage, 3 configuration, 4 cannot bind or open, 5 a job failed or was cancelled,\n" +
+			"6 the drain cut commands under way, 130 and 143 stopped at once by a signal.",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -83,6 +88,6 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate(buildInfo().String() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(serveCommand(), playgroundCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), playgroundCommand(), demoCommand(), clusterCommand(), configCommand(), versionCommand())
 	return root
 }

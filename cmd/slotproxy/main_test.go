@@ -260,7 +260,7 @@ func TestAPlaygroundLeavesNothingBehind(t *testing.T) {
 			}
 		}
 	}
-	if len(nodes) != 4 || !strings.Contains(out.String(), "--cluster-slots 100 --cluster-yes") {
+	if len(nodes) != 4 || !strings.Contains(out.String(), " cluster rebalance --use-empty-primaries") {
 		t.Errorf("the welcome is not complete:\n%s", out)
 	}
 	signals <- os.Interrupt

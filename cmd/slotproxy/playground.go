@@ -53,9 +53,27 @@ func playground(flags *settingFlags, signals chan os.Signal, stdout, stderr io.W
 	defer cl.Stop()
 	p.cluster = cl
 	sources.Flags["cluster"] = cl.Addrs()
+	remove, err := p.keepState(sources)
+	if err != nil {
+		return failure(err)
+	}
+	defer remove()
 	err = serve(sources, signals, stderr, p.welcome)
 	p.say("Stopping the cluster.")
 	return err
+}
+
+// keepState gives the coordinator a folder that goes away with the cluster, unless another one is named.
+func (p *play) keepState(sources config.Sources) (remove func(), err error) {
+	if _, named := sources.Flags["state_dir"]; named {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "slotproxy-state-")
+	if err != nil {
+		return nil, err
+	}
+	sources.Flags["state_dir"] = []string{dir}
+	return func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // playSettings differ from serve's defaults: nobody has to notice that a playground goes away, and a terminal shows
@@ -143,8 +161,9 @@ func (p *play) welcome(s *server) {
 	target := cliTarget(s)
 	p.say("  %s %s SET greeting hello", name, target)
 	p.say("  %s %s INCR visits", name, target)
-	p.say("  %s --cluster reshard %s --cluster-from %s --cluster-to %s --cluster-slots 100 --cluster-yes",
-		own(p.cluster.CLI().Path, name), nodes[0].Addr, nodes[0].ID, nodes[len(nodes)-1].ID)
+	if s.admin != nil && s.moves != nil {
+		p.say("  %s cluster rebalance --use-empty-primaries%s", shellQuote(os.Args[0]), adminFlag(cfg.Admin.Address))
+	}
 	p.say("\nCtrl-C ends all of it and leaves nothing behind.")
 }
 
@@ -156,12 +175,12 @@ func cli(cached string) (name, line string) {
 	return "$CLI", "CLI=" + shellQuote(cached)
 }
 
-// own prefers the client of the cluster's own version: those of other versions may refuse to move its slots.
-func own(cached, name string) string {
-	if name == "$CLI" {
-		return name
+// adminFlag names the admin port, unless it is the usual one.
+func adminFlag(addr string) string {
+	if addr == config.Default().Admin.Address {
+		return ""
 	}
-	return shellQuote(cached)
+	return " --admin " + shellQuote(addr)
 }
 
 func shellQuote(s string) string {

@@ -123,6 +123,13 @@ func (s *server) start(ctx context.Context) {
 	go s.runFunctions(ctx)
 	go s.runIdentity(ctx)
 	go s.runWatchdog(ctx)
+	if s.moves != nil {
+		var life context.Context
+		life, s.stopMoves = context.WithCancel(ctx)
+		s.running.Add(1)
+		s.moving.Add(1)
+		go s.runMoves(life)
+	}
 	if s.admin != nil {
 		s.running.Add(1)
 		go s.runAdmin()
@@ -172,8 +179,13 @@ func (s *server) supervise(signals <-chan os.Signal) error {
 	}
 }
 
-// close ends every part and waits for all of them.
+// close ends every part and waits for all of them. The coordinator comes first: it lets go of what it holds back while
+// there is a data path to go on.
 func (s *server) close(cancel context.CancelFunc) {
+	if s.stopMoves != nil {
+		s.stopMoves()
+		s.moving.Wait()
+	}
 	s.proxy.Close()
 	if s.admin != nil {
 		if err := s.admin.Close(); err != nil {
@@ -192,6 +204,10 @@ func (s *server) close(cancel context.CancelFunc) {
 func (s *server) runProxy(ctx context.Context) { s.part("data path", s.proxy.Run(ctx)) }
 func (s *server) runKeeper(ctx context.Context) {
 	s.part("keep table", s.keeper.Run(ctx))
+}
+func (s *server) runMoves(ctx context.Context) {
+	defer s.moving.Done()
+	s.part("coordinator", s.moves.Run(ctx))
 }
 func (s *server) runAdmin() { s.part("admin port", s.admin.Serve()) }
 func (s *server) runHTTP()  { s.part("HTTP port", s.http.serve()) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -25,6 +26,9 @@ import (
 //	      +--------- functions of new primaries                    |
 //	                                                               |
 //	admin.Server, HTTP port --> console, health, metrics ----------+
+//	      |                                                        |
+//	      +--> migrate.Coordinator --Gate, Load--------------------+
+//	                  +--------- Nodes: cluster.Source
 //
 // Owner: the goroutine that calls run. Fields without a note are immutable after newServer.
 type server struct {
@@ -40,6 +44,8 @@ type server struct {
 	keeper    *router.Keeper
 	functions *cluster.Functions
 	proxy     *proxy.Proxy
+	moves     *coordinator  // nil for none
+	noMoves   string        // why there is none
 	admin     *admin.Server // nil for none
 	http      *httpPort     // nil for none
 
@@ -49,6 +55,9 @@ type server struct {
 
 	running sync.WaitGroup // every goroutine that run has started
 	broken  chan error     // from a part that has ended by itself to run
+
+	moving    sync.WaitGroup     // the coordinator, which ends before the others
+	stopMoves context.CancelFunc // nil before it runs
 }
 
 // reloadState is the outcome of the last reload, and when a configuration was last taken over.
@@ -95,11 +104,11 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		return nil, fail(exitFailure, "start the data path: %w", err)
 	}
 	s.identity.changed = s.proxy.Reload
+	if s.moves, s.noMoves, err = s.newCoordinator(cfg); err != nil {
+		return nil, err
+	}
 	if cfg.Admin.Address != "" {
-		s.admin = admin.New(admin.Config{
-			Address: cfg.Admin.Address, SocketMode: cfg.Admin.SocketMode, Password: string(cfg.Admin.Password),
-			Version: version, Backend: &console{s}, Log: log,
-		})
+		s.admin = s.newAdmin(cfg)
 	}
 	if cfg.HTTP.Address != "" {
 		s.http = newHTTPPort(s, cfg)
@@ -107,8 +116,21 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 	return s, nil
 }
 
-// parts is the number of parts that can end by themselves: data path, admin port, HTTP port, keeper.
-const parts = 4
+// parts is the number of parts that can end by themselves: data path, admin port, HTTP port, keeper, coordinator.
+const parts = 5
+
+func (s *server) newAdmin(cfg *config.Config) *admin.Server {
+	a := &cfg.Admin
+	c := admin.Config{
+		Address: a.Address, SocketMode: a.SocketMode,
+		Password: string(a.Password), Operator: string(a.OperatorPassword), Viewer: string(a.ViewerPassword),
+		Version: version, Backend: &console{s}, NoCluster: s.noMoves, Log: s.log,
+	}
+	if s.moves != nil { // an interface that holds a nil would not be nil
+		c.Cluster = s.moves
+	}
+	return admin.New(c)
+}
 
 func (s *server) listeners(cfg *config.Config) []proxy.Listener {
 	var list []proxy.Listener
@@ -194,6 +216,9 @@ func (s *server) snapshot() (*metrics.Counters, metrics.Extra) {
 		MaxClients: cfg.Limits.MaxClients, BufferBudget: int64(cfg.Limits.BufferBudget),
 		Asked:    metrics.Questions{Answered: s.topology.answered.Load(), Failed: s.topology.failed.Load()},
 		ReloadOK: reload.ok, ReloadedAt: reload.at, Certificate: s.certs.expiries(),
+	}
+	if s.moves != nil {
+		e.Moves = s.moves.Counters()
 	}
 	t := s.keeper.Table()
 	e.Slots = slotStates(t)

@@ -50,6 +50,64 @@ func (s *secret) matches(password string) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
+// The users of the admin port. A user is its role.
+const (
+	userDefault  = "default" // whom AUTH with a password alone means: userAdmin
+	userAdmin    = "admin"
+	userOperator = "operator"
+	userViewer   = "viewer"
+)
+
+// role is what a caller may do; a higher one includes the lower.
+type role uint8
+
+const (
+	viewer   role = iota // looks
+	operator             // moves slots
+	admin                // changes what the cluster consists of
+)
+
+func (r role) String() string { return [...]string{userViewer, userOperator, userAdmin}[r] }
+
+// users are the passwords by role. Only the admin's may be missing while there are others to ask for: it is what says
+// whether a login is needed at all.
+type users struct{ secrets [admin + 1]secret }
+
+func (u *users) set(adminPassword, operatorPassword, viewerPassword string) {
+	u.secrets[admin].set(adminPassword)
+	u.secrets[operator].set(operatorPassword)
+	u.secrets[viewer].set(viewerPassword)
+}
+
+// needed says whether strangers must log in.
+func (u *users) needed() bool { return u.secrets[admin].needed() }
+
+// check returns the role that a user has with a password. Where no login is needed, the user admin is whoever comes:
+// guest.
+func (u *users) check(user, password string, guest role) (role, bool) {
+	switch user {
+	case userDefault, userAdmin:
+		if !u.needed() {
+			return guest, true
+		}
+		return admin, u.secrets[admin].matches(password)
+	case userOperator:
+		return operator, u.secrets[operator].needed() && u.secrets[operator].matches(password)
+	case userViewer:
+		return viewer, u.secrets[viewer].needed() && u.secrets[viewer].matches(password)
+	}
+	return viewer, false
+}
+
+// guestRole is what a caller is without a password: who is on this machine could read the proxy's memory as well,
+// others only look, even where protected mode was turned off.
+func guestRole(addr net.Addr) role {
+	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		return viewer
+	}
+	return admin
+}
+
 // failures counts failed logins by host, as buckets that refill with failureRate.
 type failures struct {
 	now func() time.Time // immutable

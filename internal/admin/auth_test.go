@@ -3,6 +3,8 @@ package admin
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -122,7 +124,7 @@ func TestAPasswordCanBeChanged(t *testing.T) {
 	s := start(t, Config{Password: "old"})
 	before := dial(t, s)
 	before.do("AUTH old")
-	s.SetPassword("new")
+	s.SetPasswords("new", "", "")
 	if got := before.do("PING"); got != "+PONG\r\n" {
 		t.Errorf("a session from before: got %q", got)
 	}
@@ -132,8 +134,83 @@ func TestAPasswordCanBeChanged(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt[0], got, tt[1])
 		}
 	}
-	s.SetPassword("")
+	s.SetPasswords("", "", "")
 	if got := dial(t, s).do("PING"); got != "+PONG\r\n" {
 		t.Errorf("without a password: got %q", got)
+	}
+}
+
+func TestEachUserHasItsPasswordAndItsRole(t *testing.T) {
+	s := start(t, Config{Password: "a", Operator: "o", Viewer: "v"})
+	const looks, moves, creates = "PROXY JOBS", "PROXY PAUSE 1", "PROXY CREATE a:1"
+	tests := []struct {
+		login string
+		may   []string
+		not   []string
+	}{
+		{"AUTH a", []string{looks, moves, creates}, nil},
+		{"AUTH default a", []string{looks, moves, creates}, nil},
+		{"AUTH admin a", []string{looks, moves, creates}, nil},
+		{"HELLO 2 AUTH operator o", []string{looks, moves}, []string{creates}},
+		{"AUTH viewer v", []string{looks}, []string{moves, creates}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.login, func(t *testing.T) {
+			c := dial(t, s)
+			if got := c.do(tt.login); got[0] == '-' {
+				t.Fatal(got)
+			}
+			for _, line := range tt.may {
+				if got := c.do(line); strings.HasPrefix(got, "-NOPERM") {
+					t.Errorf("%s: %s", line, got)
+				}
+			}
+			for _, line := range tt.not {
+				if got := c.do(line); !strings.HasPrefix(got, "-NOPERM") {
+					t.Errorf("%s: got %q, want a NOPERM", line, got)
+				}
+			}
+		})
+	}
+	for _, login := range []string{"AUTH o", "AUTH v", "AUTH operator a", "AUTH viewer o", "AUTH admin v"} {
+		if got := dial(t, s).do(login); !strings.HasPrefix(got, "-WRONGPASS") {
+			t.Errorf("%s: got %q, want a WRONGPASS", login, got)
+		}
+	}
+}
+
+func TestAUserWithoutAPasswordDoesNotExist(t *testing.T) {
+	for _, password := range []string{"", "a"} {
+		s := start(t, Config{Password: password})
+		for _, login := range []string{"AUTH operator x", "AUTH viewer x"} {
+			if got := dial(t, s).do(login); !strings.HasPrefix(got, "-WRONGPASS") {
+				t.Errorf("%s with the admin's password %q: got %q, want a WRONGPASS", login, password, got)
+			}
+		}
+	}
+}
+
+func TestWithoutPasswordsWhoIsOnThisMachineIsAdmin(t *testing.T) {
+	addr := func(text string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)) }
+	tests := []struct {
+		name string
+		from net.Addr
+		want role
+	}{
+		{"loopback", addr("127.0.0.1:5"), admin},
+		{"loopback of IPv6", addr("[::1]:5"), admin},
+		{"a unix socket", &net.UnixAddr{Name: "/x", Net: "unix"}, admin},
+		{"another machine", addr("10.0.0.1:5"), viewer},
+		{"another machine of IPv6", addr("[2001:db8::1]:5"), viewer},
+		{"loopback written as IPv6", addr("[::ffff:127.0.0.1]:5"), admin},
+	}
+	for _, tt := range tests {
+		if got := guestRole(tt.from); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+		var u users
+		if got, ok := u.check(userDefault, "x", guestRole(tt.from)); !ok || got != tt.want {
+			t.Errorf("%s, after AUTH default x: got %v, want %v: a login without a password gives no more than coming", tt.name, got, tt.want)
+		}
 	}
 }

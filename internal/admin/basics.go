@@ -43,11 +43,11 @@ func (s *session) quit(_ []string, r *reply) {
 	s.over = true
 }
 
-func (s *session) proxy(args []string, r *reply) { s.server.console.run(args, operator, r) }
-
-func (s *session) info(args []string, r *reply) {
-	s.server.console.run(append([]string{"info"}, args...), operator, r)
+func (s *session) proxy(args []string, r *reply) {
+	s.server.console.run(s.server.life, args, s.caller(), r)
 }
+
+func (s *session) info(args []string, r *reply) { s.proxy(append([]string{"info"}, args...), r) }
 
 // command answers what clients ask to complete names on a terminal: nothing to
 // complete, PROXY HELP tells more.
@@ -75,11 +75,11 @@ func (s *session) auth(args []string, r *reply) {
 		r.fail(errTextSyntax)
 		return
 	}
-	if len(args) == 1 && !s.server.secret.needed() {
+	if len(args) == 1 && !s.server.users.needed() {
 		r.fail(errTextNoPassword)
 		return
 	}
-	user := "default"
+	user := userDefault
 	if len(args) == 2 {
 		user = args[0]
 	}
@@ -90,22 +90,22 @@ func (s *session) auth(args []string, r *reply) {
 	r.ok()
 }
 
-// login returns what went wrong, "" when the session is logged in. There is one
-// user, default.
+// login returns what went wrong, "" when the session is logged in.
 func (s *session) login(user, password string) string {
 	host, srv := hostOf(s.RemoteAddr()), s.server
 	if !srv.failures.allowed(host) {
 		s.over = true
 		return errTextAuthRate
 	}
-	if !srv.secret.matches(password) || user != "default" {
+	as, ok := srv.users.check(user, password, guestRole(s.RemoteAddr()))
+	if !ok {
 		srv.failures.add(host)
 		s.failed++
 		s.over = s.failed >= maxFailures
 		srv.log.Warn("admin login failed", "session", s.id, "count", s.failed, "cause", host)
 		return errTextWrongPass
 	}
-	s.welcome()
+	s.welcome(as)
 	return ""
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -19,45 +20,59 @@ type Backend interface {
 	Ready() (ok bool, why string)      // why tells what is missing
 }
 
-// role is what a caller may do; a higher one includes the lower.
-type role uint8
-
-const (
-	viewer   role = iota // looks
-	operator             // changes the proxy or the cluster
-)
-
 // command is one entry of the table.
 type command struct {
 	name     string // behind PROXY, lower case, one or two words
 	args     string // for HELP
 	help     string // one line for HELP
 	role     role
-	min, max int // arguments behind the name
-	run      func(b Backend, args []string, r *reply)
+	min, max int  // arguments behind the name
+	slow     bool // asks nodes, so it may take long, and not many at one time
+	run      func(ctx context.Context, c *call, r *reply)
 }
 
 // commands is everything that PROXY can do, in the order of HELP. HELP itself is
 // the console's, since it reads this table.
 var commands = []command{
-	{"info", "[section]", "Counters, table and memory of the proxy in the form of INFO.", viewer, 0, 1, showInfo},
-	{"nodes", "", "Nodes of the cluster as the proxy sees them.", viewer, 0, 0, showNodes},
-	{"slots", "", "Slot ranges with their owners: start, end, address, id.", viewer, 0, 0, showSlots},
-	{"clients", "", "Clients of the data port.", viewer, 0, 0, showClients},
-	{"config get", "<glob>", "Settings whose name matches, with their value.", viewer, 1, 1, showConfig},
-	{"ready", "", "READY when the proxy can serve, else an error that says why not.", viewer, 0, 0, showReady},
+	{"info", "[section]", "Counters, table and memory of the proxy in the form of INFO.", viewer, 0, 1, false, showInfo},
+	{"nodes", "", "Nodes of the cluster as the proxy sees them.", viewer, 0, 0, false, showNodes},
+	{"slots", "", "Slot ranges with their owners: start, end, address, id.", viewer, 0, 0, false, showSlots},
+	{"clients", "", "Clients of the data port.", viewer, 0, 0, false, showClients},
+	{"config get", "<glob>", "Settings whose name matches, with their value.", viewer, 1, 1, false, showConfig},
+	{"ready", "", "READY when the proxy can serve, else an error that says why not.", viewer, 0, 0, false, showReady},
+
+	{"reshard", "FROM <node...|ALL> TO <node> SLOTS <count> [<job option>...]", "Moves so many slots to a node. Answers the id of the job.",
+		operator, 6, many, true, reshard},
+	{"move", "SLOTSRANGE <start> <end> [<start> <end>...] TO <node> [<job option>...]", "Moves these slots to a node. Answers the id of the job.",
+		operator, 5, many, true, move},
+	{"rebalance", "[BY SLOTS|KEYS|OPS] [WEIGHT <node> <weight>...] [THRESHOLD <percent>] [USEEMPTY] [<job option>...]",
+		"Gives each primary its share; USEEMPTY: also those without slots. Answers the id of the job.", operator, 0, many, true, rebalance},
+	{"evacuate", "<node> [<job option>...]", "Moves all slots of a node to the others. Answers the id of the job.", operator, 1, many, true, evacuate},
+	{"execute", "<plan> [<job option>...]", "Carries out a plan that DRYRUN JSON gave. Answers the id of the job.", operator, 1, many, true, execute},
+	{"jobs", "", "Jobs, the newest first.", viewer, 0, 0, false, showJobs},
+	{"job", "<id>", "One job: how far it is, what it does now, what clients noticed.", viewer, 1, 1, false, showJob},
+	{"pause", "<id>", "Finishes the slots in hand and begins no others.", operator, 1, 1, false, pause},
+	{"resume", "<id>", "Goes on with a job that was paused.", operator, 1, 1, false, resume},
+	{"cancel", "<id>", "Finishes or takes back the slots in hand and ends the job. What has moved stays where it is.", operator, 1, 1, false, cancel},
+
+	{"check", "", "Finds what is wrong with the cluster.", viewer, 0, 0, true, check},
+	{"fix", "[ORPHANS KEEP|MERGE|DELETE] [DRYRUN]", "Repairs what is wrong with the cluster; ORPHANS are keys on nodes that do not own their slots.",
+		admin, 0, 3, true, fix},
+	{"addnode", "<host:port> [REPLICAOF <node>]", "Adds a node, as an empty primary or as a replica.", operator, 1, 3, true, addNode},
+	{"delnode", "<node>", "Removes a node that has no slots.", admin, 1, 1, true, delNode},
+	{"create", "<host:port> [<host:port>...] [REPLICAS <count>] [DRYRUN]", "Makes one cluster of empty nodes.", admin, 1, many, true, create},
 }
 
-func showInfo(b Backend, args []string, r *reply) {
+func showInfo(_ context.Context, c *call, r *reply) {
 	section := ""
-	if len(args) > 0 {
-		section = strings.ToLower(args[0])
+	if len(c.args) > 0 {
+		section = strings.ToLower(c.args[0])
 	}
-	r.prose(b.Info(section))
+	r.prose(c.backend.Info(section))
 }
 
-func showNodes(b Backend, _ []string, r *reply) {
-	nodes := b.Nodes()
+func showNodes(_ context.Context, c *call, r *reply) {
+	nodes := c.backend.Nodes()
 	r.array(len(nodes))
 	for i := range nodes {
 		n := &nodes[i]
@@ -100,8 +115,8 @@ func ranges(t *router.Table) []slotRange {
 	return list
 }
 
-func showSlots(b Backend, _ []string, r *reply) {
-	t := b.Table()
+func showSlots(_ context.Context, c *call, r *reply) {
+	t := c.backend.Table()
 	if t == nil {
 		r.array(0)
 		return
@@ -117,8 +132,8 @@ func showSlots(b Backend, _ []string, r *reply) {
 	}
 }
 
-func showClients(b Backend, _ []string, r *reply) {
-	clients := b.Clients()
+func showClients(_ context.Context, c *call, r *reply) {
+	clients := c.backend.Clients()
 	r.array(len(clients))
 	for i := range clients {
 		c := &clients[i]
@@ -142,16 +157,16 @@ func showClients(b Backend, _ []string, r *reply) {
 	}
 }
 
-func showConfig(b Backend, args []string, r *reply) {
-	settings := b.Config(args[0])
+func showConfig(_ context.Context, c *call, r *reply) {
+	settings := c.backend.Config(c.args[0])
 	r.dict(len(settings))
 	for _, s := range settings {
 		r.pair(s[0], s[1])
 	}
 }
 
-func showReady(b Backend, _ []string, r *reply) {
-	if ok, why := b.Ready(); !ok {
+func showReady(_ context.Context, c *call, r *reply) {
+	if ok, why := c.backend.Ready(); !ok {
 		r.fail("NOTREADY " + why)
 		return
 	}

@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"context"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 )
@@ -103,8 +106,24 @@ func TestHelpIsTheTable(t *testing.T) {
 			t.Errorf("PROXY HELP lacks %q: %s", want, got)
 		}
 	}
-	if want := "+PROXY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"; !strings.Contains(got, want) {
-		t.Errorf("PROXY HELP lacks %q", want)
+}
+
+// What people read is looked at as a whole when it changes.
+func TestHelpReadsAsReviewed(t *testing.T) {
+	const file = "testdata/help.txt"
+	reply := dial(t, start(t, Config{})).do("PROXY HELP")
+	var got strings.Builder
+	for line := range strings.SplitSeq(strings.TrimSuffix(reply, "\r\n"), "\r\n") {
+		if line[0] == '+' {
+			got.WriteString(line[1:] + "\n")
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("PROXY HELP is not as in %s:\n%s", file, got.String())
 	}
 }
 
@@ -128,25 +147,35 @@ func TestEveryEntryOfTheTableIsComplete(t *testing.T) {
 	}
 }
 
-func TestAViewerCannotRunWhatNeedsAnOperator(t *testing.T) {
+func TestAUserRunsWhatItsRoleAllows(t *testing.T) {
 	ran := false
-	c := console{commands: []command{{"pause", "", "Stops.", operator, 0, 0, func(Backend, []string, *reply) { ran = true }}}}
+	act := func(context.Context, *call, *reply) { ran = true }
+	c := console{log: slog.New(slog.DiscardHandler), commands: []command{
+		{"look", "", "Looks.", viewer, 0, 0, false, act},
+		{"pause", "", "Stops.", operator, 0, 0, false, act},
+		{"destroy", "", "Destroys.", admin, 0, 0, false, act},
+	}}
 	tests := []struct {
-		name string
-		as   role
-		want string
-		runs bool
+		as      role
+		command string
+		needs   string // "" when it may
 	}{
-		{"a viewer is refused", viewer, "-NOPERM this connection has no permissions to run the 'proxy|pause' command\r\n", false},
-		{"an operator is not", operator, "", true},
+		{viewer, "look", ""}, {viewer, "pause", "operator"}, {viewer, "destroy", "admin"},
+		{operator, "look", ""}, {operator, "pause", ""}, {operator, "destroy", "admin"},
+		{admin, "look", ""}, {admin, "pause", ""}, {admin, "destroy", ""},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.as.String()+" "+tt.command, func(t *testing.T) {
 			ran = false
 			r := &reply{proto: 2}
-			c.run([]string{"PAUSE"}, tt.as, r)
-			if string(r.b) != tt.want || ran != tt.runs {
-				t.Errorf("got %q, ran %v, want %q, %v", r.b, ran, tt.want, tt.runs)
+			c.run(t.Context(), []string{tt.command}, caller{role: tt.as}, r)
+			want := ""
+			if tt.needs != "" {
+				want = "-NOPERM User " + tt.as.String() + " has no permissions to run the 'proxy|" + tt.command +
+					"' command, it is for the user " + tt.needs + "\r\n"
+			}
+			if string(r.b) != want || ran != (want == "") {
+				t.Errorf("got %q, ran %v, want %q", r.b, ran, want)
 			}
 		})
 	}

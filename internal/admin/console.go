@@ -1,15 +1,46 @@
 package admin
 
-import "strings"
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+const (
+	// maxSlow commands ask nodes at one time; more wait. One asks all nodes at once already.
+	maxSlow = 4
+	// slowTime ends a command that waits for nodes. Adding a node waits until all others know it, for minutes at worst.
+	slowTime = 5 * time.Minute
+)
 
 // console answers PROXY commands from a table. Immutable; used by all sessions.
 type console struct {
 	commands []command
 	backend  Backend
+	cluster  Cluster // nil for none
+	none     string  // why there is none
+	log      *slog.Logger
+	slow     chan struct{} // a place for each slow command under way
+}
+
+// caller is who runs a command.
+type caller struct {
+	role
+	name    string // for lists and logs: "operator@10.0.0.1:5000"
+	session int64
+}
+
+// call is a command under way.
+type call struct {
+	args    []string // behind the command's name
+	by      string
+	backend Backend
+	cluster Cluster // not nil for commands that need one
 }
 
 // run answers PROXY; args are the words behind it.
-func (c *console) run(args []string, as role, r *reply) {
+func (c *console) run(ctx context.Context, args []string, as caller, r *reply) {
 	if len(args) == 0 {
 		r.fail(wrongArity("proxy"))
 		return
@@ -27,12 +58,37 @@ func (c *console) run(args []string, as role, r *reply) {
 	switch given := len(args) - words; {
 	case given < cmd.min || given > cmd.max:
 		r.fail(wrongArity(name))
-	case as < cmd.role:
-		r.fail(noPermission(name))
+	case as.role < cmd.role:
+		r.fail(noPermission(name, as.role, cmd.role))
 	default:
-		cmd.run(c.backend, args[words:], r)
+		if cmd.role > viewer {
+			c.log.Info("admin command", "session", as.session, "command", name, "by", as.name)
+		}
+		c.perform(ctx, cmd, &call{args[words:], as.name, c.backend, c.cluster}, r)
 	}
 }
+
+// perform runs a command, at its time if it is a slow one.
+func (c *console) perform(ctx context.Context, cmd *command, as *call, r *reply) {
+	if as.cluster == nil {
+		as.cluster = absent(c.none)
+	}
+	if !cmd.slow {
+		cmd.run(ctx, as, r)
+		return
+	}
+	ctx, end := context.WithTimeout(ctx, slowTime)
+	defer end()
+	select {
+	case c.slow <- struct{}{}:
+		defer c.leave()
+		cmd.run(ctx, as, r)
+	case <-ctx.Done():
+		r.fail(errTextBusy)
+	}
+}
+
+func (c *console) leave() { <-c.slow }
 
 // find returns the entry and how many words its name has.
 func (c *console) find(args []string) (*command, int) {
@@ -77,6 +133,7 @@ func (c *console) help(args []string, r *reply) {
 		lines = append(lines, strings.TrimSpace(strings.ToUpper(cmd.name)+" "+cmd.args), "    "+cmd.help)
 	}
 	lines = append(lines, "HELP", "    Print this help.")
+	lines = append(lines, jobOptionsHelp...)
 	r.array(len(lines))
 	for _, line := range lines {
 		r.simple(line)

@@ -5,10 +5,11 @@
 //	   -> resp.Guard (checked commands only) -> redcon -> Server.handle
 //	        login, PING, HELLO ...  basics.go
 //	        PROXY ...               commands.go, the table; console.go finds the entry
-//	                                    |
-//	                                 Backend (wired in cmd)
+//	                                    |                 \
+//	                                 Backend             Cluster      (both wired in cmd)
+//	                                 the proxy           the coordinator: move.go, jobs.go, repair.go; parse.go
 //
-// It knows nothing of how the data is got: that is Backend. It serves no client
+// It knows nothing of how the data is got or the cluster is changed. It serves no client
 // data and is not on the data path. A new PROXY command is one entry in
 // commands.go; HELP, arity and permission follow from it.
 //
@@ -22,6 +23,6 @@
 //
 // Requests: resp.BeforeAuth until the login, resp.Admin after it. Sessions, time
 // without a login, silence, slow readers and failed logins: see the constants in
-// server.go and auth.go. A reply is written before the next command is looked at,
+// server.go and auth.go; commands that wait for nodes: those in console.go. A reply is written before the next command is looked at,
 // so a pipeline cannot pile replies up.
 package admin

@@ -1,6 +1,11 @@
 package admin
 
-import "strings"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // The sentences that users of the console may read, worded as Valkey words them
 // where Valkey has them.
@@ -14,6 +19,11 @@ const (
 	errTextProto      = "ERR Protocol version is not an integer or out of range"
 	errTextMaxClients = "ERR max number of clients reached"
 	errTextSyntax     = "ERR syntax error"
+	errTextInteger    = "ERR value is not an integer or out of range"
+	errTextFloat      = "ERR value is not a valid float"
+	errTextSlot       = "ERR Invalid or out of range slot"
+	errTextBusy       = "ERR too many commands are waiting for nodes, try again later"
+	errTextNoAnswer   = "ERR the cluster did not answer in time"
 	errTextInternal   = "ERR internal error, the proxy's log has the details"
 )
 
@@ -46,6 +56,27 @@ func wrongArity(name string) string {
 	return "ERR wrong number of arguments for '" + name + "' command"
 }
 
-func noPermission(name string) string {
-	return "NOPERM this connection has no permissions to run the '" + name + "' command"
+// noPermission begins as Valkey's does.
+func noPermission(name string, has, needs role) string {
+	return "NOPERM User " + has.String() + " has no permissions to run the '" + name + "' command, it is for the user " + needs.String()
+}
+
+func outOfRange(least, most int64) string {
+	return fmt.Sprintf("ERR value is out of range, value must between %d and %d", least, most)
+}
+
+func slotOrder(first, last uint16) string {
+	return fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", first, last)
+}
+
+// textOf words an error of the coordinator. Its errors begin with a code; others are of those it called.
+func textOf(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return errTextNoAnswer
+	}
+	text := err.Error()
+	if code, _, _ := strings.Cut(text, " "); code != "" && strings.ToUpper(code) == code && code[0] >= 'A' && code[0] <= 'Z' {
+		return text
+	}
+	return "ERR " + text
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,10 +51,14 @@ const (
 type Config struct {
 	Address    string      // host:port or unix:/path
 	SocketMode fs.FileMode // of the file at unix:/path; 0 for 0660
-	Password   string      // of the user default; "" for none
+	Password   string      // of the user admin; "" for none
+	Operator   string      // password of the user operator; "" for no such user
+	Viewer     string      // password of the user viewer; "" for no such user
 	MaxConns   int         // connections at one time; 0 for 64
 	Version    string      // said by HELLO
 	Backend    Backend
+	Cluster    Cluster      // nil for none: commands that need it answer NoCluster
+	NoCluster  string       // why there is none
 	Log        *slog.Logger // nil for slog.Default()
 
 	loginTime time.Duration // for tests; 0 for the constant
@@ -64,13 +69,15 @@ type Server struct {
 	cfg      Config // immutable
 	log      *slog.Logger
 	console  console
-	secret   secret
+	users    users
 	failures *failures
 
 	ids      atomic.Int64
-	open     atomic.Int64   // sessions now
-	sessions sync.WaitGroup // one for each session's goroutine
-	stop     chan struct{}  // closed by Close; read by the accepting goroutine
+	open     atomic.Int64    // sessions now
+	sessions sync.WaitGroup  // one for each session's goroutine
+	stop     chan struct{}   // closed by Close; read by the accepting goroutine
+	life     context.Context // ends with Close, and with it the commands that wait for nodes
+	end      context.CancelFunc
 
 	mu      sync.Mutex
 	ln      net.Listener // nil before Listen
@@ -93,14 +100,18 @@ func New(cfg Config) *Server {
 		cfg.loginTime = loginTime
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, failures: newFailures(time.Now), stop: make(chan struct{})}
-	s.console = console{commands: commands, backend: cfg.Backend}
-	s.secret.set(cfg.Password)
+	s.life, s.end = context.WithCancel(context.Background())
+	s.console = console{
+		commands: commands, backend: cfg.Backend, cluster: cfg.Cluster, none: cfg.NoCluster,
+		log: cfg.Log, slow: make(chan struct{}, maxSlow),
+	}
+	s.users.set(cfg.Password, cfg.Operator, cfg.Viewer)
 	return s
 }
 
-// SetPassword changes the password for logins from now on; "" for none. Sessions
+// SetPasswords changes the passwords for logins from now on, as in Config. Sessions
 // stay as they are.
-func (s *Server) SetPassword(password string) { s.secret.set(password) }
+func (s *Server) SetPasswords(admin, operator, viewer string) { s.users.set(admin, operator, viewer) }
 
 // Listen binds the address. It is an error to call it twice.
 func (s *Server) Listen() error {
@@ -170,7 +181,7 @@ func (s *Server) Serve() error {
 }
 
 // Close stops listening, cuts all sessions and waits for their goroutines. A
-// command that is running is waited for; its reply is lost.
+// command that is running is told to stop, and waited for; its reply is lost.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	first := !s.closed
@@ -178,6 +189,7 @@ func (s *Server) Close() error {
 	var err error
 	if first {
 		close(s.stop)
+		s.end()
 		if s.ln != nil {
 			err = s.ln.Close()
 		}

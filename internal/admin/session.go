@@ -21,6 +21,7 @@ type session struct {
 	id       int64
 	limits   resp.Limits // read by the guard
 	authed   bool
+	role     role // once authed
 	proto    int
 	failed   int  // logins
 	over     bool // to be closed when the reply is out
@@ -30,17 +31,26 @@ func newSession(srv *Server, nc net.Conn, id int64) *session {
 	s := &session{server: srv, id: id, proto: 2, limits: resp.BeforeAuth}
 	s.wire = &wire{Conn: nc, loginBy: time.Now().Add(srv.cfg.loginTime)}
 	s.Conn = resp.NewGuard(s.wire, &s.limits)
-	if !srv.secret.needed() {
-		s.welcome()
+	if !srv.users.needed() {
+		s.welcome(guestRole(nc.RemoteAddr()))
 	}
 	return s
 }
 
 // welcome makes a stranger a user.
-func (s *session) welcome() {
-	s.authed, s.failed = true, 0
+func (s *session) welcome(as role) {
+	s.authed, s.failed, s.role = true, 0, as
 	s.limits = resp.Admin
 	s.wire.loginBy = time.Time{}
+}
+
+// caller is who the session speaks for.
+func (s *session) caller() caller {
+	from := "unix"
+	if addr := s.RemoteAddr(); addr.Network() != "unix" {
+		from = addr.String()
+	}
+	return caller{role: s.role, name: s.role.String() + "@" + from, session: s.id}
 }
 
 // wire bounds how long a peer may keep a session waiting.

@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 
 	// The only place where packages meet. testcluster is the playground's.
 	"cmd": {"internal/admin", "internal/cluster", "internal/metrics", "internal/config", "internal/testcluster",
-		"proxy", "router", "migrate"},
+		"proxy", "router", "migrate", "resp"},
 
 	// Measure and test the product from outside.
 	"bench": {"*"},
@@ -58,6 +58,7 @@ var home = map[string][]string{
 	"github.com/redis/go-redis/v9":            {"bench", "test"},
 	"github.com/gomodule/redigo":              {"bench", "test"},
 	"github.com/hibiken/asynq":                {"test"},
+	"golang.org/x/term":                       {"cmd"},
 	"golang.org/x/sys":                        {"proxy", "internal/testcluster", "cmd", "bench", "test"},
 }
 

@@ -57,6 +57,8 @@ var brokenFiles = []struct{ yaml, want string }{
 	{"log_level: inof", `c.yaml:1:12: log_level: want one of debug, info, warn, error, got "inof" (did you mean info?)`},
 	{"unix_socket: x.sock", `c.yaml:1:14: unix_socket: want an absolute path, got "x.sock"`},
 	{"unix_socket_mode: 0999", `c.yaml:1:19: unix_socket_mode: want a file mode in octal such as 0660, got "0999"`},
+	{"state_dir: here", `c.yaml:1:12: state_dir: want an absolute path or none, got "here"`},
+	{"admin_viewer_password: x", "c.yaml:1:24: admin_viewer_password: needs admin_password"},
 	{"tls_client_auth: require", "c.yaml:1:18: tls_client_auth: require needs tls_client_ca"},
 	{"listen_tls: [127.0.0.1:1]", "c.yaml:1:13: listen_tls: needs tls_cert and tls_key"},
 	{"cluster_tls_server_name: x", "--cluster-tls: cluster_tls: is false, but other cluster_tls settings are given"},

@@ -15,6 +15,7 @@ type Config struct {
 	Loops    Loops
 	Upstream Upstream
 	Limits   Limits
+	Migrate  Migrate
 	Drain    Drain
 	Log      Log
 
@@ -67,11 +68,13 @@ const (
 
 // Admin is the admin listener.
 type Admin struct {
-	Address    string // host:port, unix:/path, or empty for none
-	SocketMode os.FileMode
-	Password   Secret
+	Address          string // host:port, unix:/path, or empty for none
+	SocketMode       os.FileMode
+	Password         Secret // of the user admin
+	OperatorPassword Secret // of the user operator; empty: there is none
+	ViewerPassword   Secret // of the user viewer; empty: there is none
 
-	passwordFile string
+	passwordFile, operatorFile, viewerFile string
 }
 
 // HTTP is the listener for metrics and health.
@@ -127,6 +130,27 @@ type Limits struct {
 	OutBeforeAuth int // bytes
 	BufferBudget  int // bytes; never 0 after Load
 }
+
+// Migrate is about moving slots.
+type Migrate struct {
+	StateDir     string // NoState for no coordinator; never empty after Load
+	Engine       string // MigrateAuto, MigrateAtomic or MigrateLegacy
+	HoldBudget   time.Duration
+	Parallel     int
+	MaxKeys      int           // a second; 0: no bound
+	MaxBytes     int           // a second; 0: no bound
+	LatencyLimit time.Duration // 0: from what it was before
+}
+
+// Values of Migrate.Engine.
+const (
+	MigrateAuto   = "auto"
+	MigrateAtomic = "atomic"
+	MigrateLegacy = "legacy"
+)
+
+// NoState is the Migrate.StateDir of a proxy without a coordinator.
+const NoState = "none"
 
 // Drain is how the proxy goes away.
 type Drain struct {

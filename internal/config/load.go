@@ -32,7 +32,7 @@ func Load(src Sources) (*Config, error) {
 	if err := errors.Join(c.readSecrets(), c.check()); err != nil {
 		return nil, err
 	}
-	c.resolve()
+	c.resolve(src.variables())
 	return c, nil
 }
 
@@ -42,7 +42,7 @@ func Default() *Config {
 	if err != nil {
 		panic("config: a default is wrong: " + err.Error()) // the tests run this
 	}
-	c.resolve()
+	c.resolve(nil)
 	return c
 }
 
@@ -58,12 +58,7 @@ func (src Sources) entries() ([]entry, error) {
 			return nil, err
 		}
 	}
-	env := make(map[string]string)
-	for _, pair := range src.Env {
-		if name, val, ok := strings.Cut(pair, "="); ok {
-			env[name] = val
-		}
-	}
+	env := src.variables()
 	for s := range settings() {
 		if text, ok := env[s.env()]; ok {
 			all = append(all, entry{s.key, s.split([]string{text}), s.env()})
@@ -75,6 +70,16 @@ func (src Sources) entries() ([]entry, error) {
 		}
 	}
 	return all, nil
+}
+
+func (src Sources) variables() map[string]string {
+	env := make(map[string]string)
+	for _, pair := range src.Env {
+		if name, val, ok := strings.Cut(pair, "="); ok {
+			env[name] = val
+		}
+	}
+	return env
 }
 
 // split turns texts of flags or variables into the items of the setting. Of a scalar that is given twice the last counts.
@@ -109,6 +114,8 @@ func (c *Config) readSecrets() error {
 	return errors.Join(
 		c.readSecret("cluster_password", c.Cluster.passwordFile, &c.Cluster.Password),
 		c.readSecret("admin_password", c.Admin.passwordFile, &c.Admin.Password),
+		c.readSecret("admin_operator_password", c.Admin.operatorFile, &c.Admin.OperatorPassword),
+		c.readSecret("admin_viewer_password", c.Admin.viewerFile, &c.Admin.ViewerPassword),
 	)
 }
 

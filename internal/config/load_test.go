@@ -229,3 +229,35 @@ func TestEditDistanceCountsSlips(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryProxyHasAStateFolderOfItsOwn(t *testing.T) {
+	const home = "HOME=/home/a"
+	flags := func(key, value string) map[string][]string { return map[string][]string{key: {value}} }
+	tests := []struct {
+		name  string
+		env   []string
+		flags map[string][]string
+		want  string
+	}{
+		{"in the home of its user, by its address", []string{home}, nil, "/home/a/.local/state/slotproxy/127.0.0.1_6479"},
+		{"where the user keeps state", []string{home, "XDG_STATE_HOME=/var/a"}, nil, "/var/a/slotproxy/127.0.0.1_6479"},
+		{"not where a relative path leads", []string{home, "XDG_STATE_HOME=a"}, nil, "/home/a/.local/state/slotproxy/127.0.0.1_6479"},
+		{"the one that systemd made", []string{home, "STATE_DIRECTORY=/var/lib/slotproxy:/var/lib/other"}, nil, "/var/lib/slotproxy"},
+		{"the one that it is told", []string{home, "STATE_DIRECTORY=/b"}, flags("state_dir", "/c"), "/c"},
+		{"none, when it is told so", []string{home}, flags("state_dir", "none"), NoState},
+		{"none, of a user without a home", nil, nil, NoState},
+		{"none, when its port is another each time", []string{home}, flags("listen", "127.0.0.1:0"), NoState},
+		{"by the address of IPv6", []string{home}, flags("listen", "[::1]:7"), "/home/a/.local/state/slotproxy/__1_7"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := Load(Sources{Env: tt.env, Flags: tt.flags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Migrate.StateDir != tt.want {
+				t.Errorf("got %q, want %q", c.Migrate.StateDir, tt.want)
+			}
+		})
+	}
+}

@@ -2,9 +2,12 @@ package config
 
 import (
 	"math"
+	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,8 +22,8 @@ const (
 	fallbackBudget = 1 << 30
 )
 
-// resolve replaces automatic values by what they are on this machine.
-func (c *Config) resolve() {
+// resolve replaces automatic values by what they are on this machine, and for the user that env is of.
+func (c *Config) resolve(env map[string]string) {
 	if c.Loops.Count == 0 {
 		c.Loops.Count = min(max(1, runtime.GOMAXPROCS(0)/2), maxAutoLoops)
 	}
@@ -29,6 +32,50 @@ func (c *Config) resolve() {
 		// One client at its limit must fit, on however small a machine.
 		c.Limits.BufferBudget = max(c.Limits.BufferBudget, c.Limits.OutHard)
 	}
+	if c.Migrate.StateDir == "" {
+		c.Migrate.StateDir = c.stateDir(env)
+	}
+}
+
+// stateDir is where a proxy keeps what must outlive it: the folder that systemd made for it, else one of its own in the
+// user's home. Several proxies of one user have several folders, told apart by where they listen.
+func (c *Config) stateDir(env map[string]string) string {
+	// systemd separates several folders by colons; one is ours.
+	if first, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); strings.HasPrefix(first, "/") {
+		return first
+	}
+	return stateFolder(env, c.ownAddress())
+}
+
+// stateFolder is the folder of one proxy, or of whatever has a name, among the user's; NoState when there is no home.
+func stateFolder(env map[string]string, name string) string {
+	base := env["XDG_STATE_HOME"]
+	if !strings.HasPrefix(base, "/") { // its specification says that others are to be ignored
+		if !strings.HasPrefix(env["HOME"], "/") {
+			return NoState
+		}
+		base = filepath.Join(env["HOME"], ".local", "state")
+	}
+	if name == "" {
+		return NoState
+	}
+	return filepath.Join(base, "slotproxy", strings.NewReplacer("/", "_", ":", "_", "[", "", "]", "").Replace(name))
+}
+
+// StateFolder is the usual folder for the journal of a coordinator without a proxy, by the cluster that it works on;
+// NoState for a user without a home.
+func StateFolder(env []string, cluster string) string {
+	return stateFolder(Sources{Env: env}.variables(), "cluster-"+cluster)
+}
+
+// ownAddress is a listener that a proxy has again after a restart; "" for none.
+func (c *Config) ownAddress() string {
+	for _, addr := range slices.Concat(c.Listen.TCP, c.Listen.TLS) {
+		if _, port, err := net.SplitHostPort(addr); err == nil && strings.Trim(port, "0") != "" {
+			return addr
+		}
+	}
+	return c.Listen.Unix
 }
 
 func bufferBudget(limit int64) int {

@@ -39,7 +39,7 @@ const (
 // table is every setting, in the order of the documentation.
 var table = []group{
 	{"The cluster", clusterSettings}, {"Clients", listenSettings}, {"Data path", pathSettings},
-	{"Limits of clients", limitSettings}, {"Operation", operationSettings},
+	{"Limits of clients", limitSettings}, {"Moving slots", migrateSettings}, {"Operation", operationSettings},
 }
 
 var clusterSettings = []setting{
@@ -218,6 +218,36 @@ var limitSettings = []setting{
 		func(c *Config) value { return sizeValue{p: &c.Limits.BeforeAuth.Query, min: kib, max: mib} }},
 }
 
+var migrateSettings = []setting{
+	{"state_dir", "", false, "Folder for the journal of the coordinator, which moves slots; none for no coordinator.",
+		"By default $STATE_DIRECTORY (systemd), else a folder of the listening address in $XDG_STATE_HOME/slotproxy or ~/.local/state/slotproxy. A proxy that listens on a port 0 has no such address, and no coordinator unless a folder is given.",
+		func(c *Config) value {
+			return stringValue{p: &c.Migrate.StateDir, kind: "path or none", check: checkState}
+		}},
+	{"migrate_engine", MigrateAuto, true, "How slots move: auto, atomic (CLUSTER MIGRATESLOTS, Valkey 9.0 and later) or legacy (key by key).",
+		"auto takes what both nodes of a pair can do best, and falls back. A job may say otherwise.",
+		func(c *Config) value {
+			return enumValue{p: &c.Migrate.Engine, allowed: []string{MigrateAuto, MigrateAtomic, MigrateLegacy}}
+		}},
+	{"migrate_hold_budget", "25ms", true, "How long commands for slots in hand may be held back, as planned for a slot that moves key by key.",
+		"Below what users notice. A slot with more keys than move in this time moves while its commands go on, which takes longer.",
+		func(c *Config) value {
+			return durationValue{p: &c.Migrate.HoldBudget, min: time.Millisecond, max: time.Second}
+		}},
+	{"migrate_parallel", "4", true, "Groups of slots that move at one time.",
+		"One for each source and three for each target at most, whatever this says.",
+		func(c *Config) value { return intValue{p: &c.Migrate.Parallel, min: 1, max: 16} }},
+	{"migrate_max_keys_per_second", "0", true, "Most keys that a job moves in a second; 0 for as many as do not disturb clients.",
+		"The pace follows migrate_latency_limit by itself. This is for a network or replicas that must not be loaded.",
+		func(c *Config) value { return intValue{p: &c.Migrate.MaxKeys, min: 0, max: 1e9} }},
+	{"migrate_max_bytes_per_second", "0", true, "Most bytes that a job moves in a second; 0 for as many as do not disturb clients.",
+		"As migrate_max_keys_per_second.",
+		func(c *Config) value { return sizeValue{p: &c.Migrate.MaxBytes, min: 0, max: 1 << 40} }},
+	{"migrate_latency_limit", "0", false, "Time that the slowest of a hundred commands may take while slots move, before moving slows down; 0 for twice what it was before, and 1 ms.",
+		"Measured by the proxy on the nodes that are involved.",
+		func(c *Config) value { return durationValue{p: &c.Migrate.LatencyLimit, max: minute} }},
+}
+
 var operationSettings = []setting{
 	{"admin", "127.0.0.1:6481", false, "Address of the admin port, host:port or unix:/path; empty for none.",
 		"Loopback: it shows the whole cluster. Try: valkey-cli -p 6481 PROXY HELP",
@@ -226,12 +256,24 @@ var operationSettings = []setting{
 		}},
 	{"admin_socket_mode", "0660", false, "File mode of the admin socket, if admin is unix:/path.",
 		"", func(c *Config) value { return modeValue{p: &c.Admin.SocketMode} }},
-	{"admin_password", "", true, "Password of the admin port; empty for none.",
-		"Needed beyond this machine, see protected_mode. Better in admin_password_file.",
+	{"admin_password", "", true, "Password of the user admin of the admin port, who may do everything; empty for none.",
+		"Needed beyond this machine, see protected_mode. Without it who comes from this machine is admin, who comes from elsewhere may only look. Better in admin_password_file.",
 		func(c *Config) value { return secretValue{p: &c.Admin.Password} }},
-	{"admin_password_file", "", true, "File that holds the password of the admin port.",
+	{"admin_password_file", "", true, "File that holds the password of the user admin.",
 		"One trailing line end is ignored.",
 		func(c *Config) value { return stringValue{p: &c.Admin.passwordFile, kind: "file"} }},
+	{"admin_operator_password", "", true, "Password of the user operator of the admin port, who may move slots; empty for no such user.",
+		"Creating and repairing clusters and removing nodes is for the user admin. Needs admin_password.",
+		func(c *Config) value { return secretValue{p: &c.Admin.OperatorPassword} }},
+	{"admin_operator_password_file", "", true, "File that holds the password of the user operator.",
+		"One trailing line end is ignored.",
+		func(c *Config) value { return stringValue{p: &c.Admin.operatorFile, kind: "file"} }},
+	{"admin_viewer_password", "", true, "Password of the user viewer of the admin port, who may look; empty for no such user.",
+		"For monitoring. Needs admin_password.",
+		func(c *Config) value { return secretValue{p: &c.Admin.ViewerPassword} }},
+	{"admin_viewer_password_file", "", true, "File that holds the password of the user viewer.",
+		"One trailing line end is ignored.",
+		func(c *Config) value { return stringValue{p: &c.Admin.viewerFile, kind: "file"} }},
 	{"http", "127.0.0.1:9490", false, "Address of /metrics, /livez, /readyz, /startupz and /version; empty for none.",
 		"Loopback; Prometheus on another machine and Kubernetes' probes need 0.0.0.0:9490.",
 		func(c *Config) value { return stringValue{p: &c.HTTP.Address, kind: "host:port", check: checkListen} }},

@@ -20,7 +20,7 @@ func (c *Config) problem(key, format string, args ...any) error {
 
 // check finds what is wrong between settings; each one alone was checked when it was set.
 func (c *Config) check() error {
-	return errors.Join(c.checkFiles(), c.checkTLS(), c.checkLimits(), c.checkProtected())
+	return errors.Join(c.checkFiles(), c.checkTLS(), c.checkLimits(), c.checkAdminUsers(), c.checkProtected())
 }
 
 // CheckServe finds what serving needs and a configuration by itself does not: a cluster, and somewhere to listen.
@@ -87,6 +87,27 @@ func (c *Config) checkLimits() error {
 	}
 	if len(c.Cluster.Password) == 0 && c.Cluster.User != "" {
 		errs = append(errs, c.problem("cluster_user", "needs cluster_password or cluster_password_file"))
+	}
+	return errors.Join(errs...)
+}
+
+// checkAdminUsers refuses passwords that protect nothing: without the admin's, who comes from this machine is admin.
+func (c *Config) checkAdminUsers() error {
+	var errs []error
+	for _, user := range []struct {
+		key      string
+		password Secret
+	}{{"admin_operator_password", c.Admin.OperatorPassword}, {"admin_viewer_password", c.Admin.ViewerPassword}} {
+		if user.password == "" {
+			continue
+		}
+		key := user.key
+		if c.origins[key] == "" {
+			key += "_file"
+		}
+		if c.Admin.Password == "" {
+			errs = append(errs, c.problem(key, "needs admin_password"))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -373,3 +373,11 @@ func checkPath(s string) error {
 	}
 	return nil
 }
+
+// checkState accepts an absolute path, and NoState.
+func checkState(s string) error {
+	if s != NoState && !strings.HasPrefix(s, "/") {
+		return fmt.Errorf("want an absolute path or %s, got %q", NoState, s)
+	}
+	return nil
+}

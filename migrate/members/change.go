@@ -68,7 +68,21 @@ func (r *Registrar) known(ctx context.Context, t *router.Table, addr, id string)
 			return fmt.Errorf("%s does not know it", n.Addr)
 		}
 	}
+	// A node that knows all others still takes its cluster for down for some seconds, and refuses slots.
+	theirs, err := r.state(ctx, t.Nodes[t.Primaries()[0]].Addr)
+	if err != nil {
+		return err
+	}
+	if state, err := r.state(ctx, addr); err != nil || state != theirs {
+		return fmt.Errorf("it says cluster_state:%s, the others cluster_state:%s", state, theirs)
+	}
 	return nil
+}
+
+// state is what a node says of its cluster: ok or fail.
+func (r *Registrar) state(ctx context.Context, addr string) (string, error) {
+	info, err := r.text(ctx, addr, "CLUSTER", "INFO")
+	return fields(info)["cluster_state"], err
 }
 
 // emptyDump is the longest FUNCTION DUMP without a library: a version and a checksum.

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"slotproxy/internal/admin"
+	"slotproxy/internal/cluster"
+	"slotproxy/internal/config"
+	"slotproxy/migrate"
+	"slotproxy/migrate/machine"
+	"slotproxy/proxy"
+	"slotproxy/router"
+)
+
+// standalone is a coordinator without a proxy, for as long as one command runs. It is spoken to as one in a proxy is: by an
+// admin port, here a socket that nobody else can reach.
+//
+//	operation --> adminClient --> admin.Server --> migrate.Coordinator --> cluster.Source --> nodes
+//	                                                       router.Keeper --^
+type standalone struct {
+	source  *cluster.Source
+	keeper  *router.Keeper
+	moves   *migrate.Coordinator
+	admin   *admin.Server
+	log     *slog.Logger
+	dir     string   // temporary: the socket, and the journal of a user without a home
+	socket  string   // as dialAdmin wants it
+	members []string // the nodes that are named
+	cancel  context.CancelFunc
+	running sync.WaitGroup // every goroutine that start has started
+}
+
+func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err error) {
+	if _, given := sources.Flags["log_level"]; !given {
+		sources.Flags["log_level"] = []string{"warn"} // what the command says is for people already
+	}
+	cfg, err := config.Load(sources)
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	files, err := loadTLS(cfg)
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	certs := &certificates{}
+	certs.files.Store(files)
+	s = &standalone{members: cfg.Cluster.Seeds, log: newLogger(stderr, cfg.Log, new(slog.LevelVar))}
+	s.source = cluster.NewSource(cluster.Config{
+		User: cfg.Cluster.User, Password: string(cfg.Cluster.Password), TLS: certs.nodes(cfg.Cluster.TLS), Timeout: cfg.Cluster.Timeout,
+	})
+	s.keeper = router.NewKeeper(s.source, router.KeeperConfig{
+		Seeds: cfg.Cluster.Seeds, Interval: cfg.Cluster.Refresh, Timeout: cfg.Cluster.Timeout, Log: s.log,
+	})
+	if s.dir, err = os.MkdirTemp("", "slotproxy-cluster-"); err != nil {
+		s.source.Close()
+		return nil, failure(err)
+	}
+	if err := s.join(cfg, sources.Env); err != nil {
+		s.source.Close()
+		_ = os.RemoveAll(s.dir)
+		return nil, err
+	}
+	return s, nil
+}
+
+// join opens the journal and makes the admin port.
+func (s *standalone) join(cfg *config.Config, env []string) (err error) {
+	state := cfg.Migrate.StateDir
+	if cfg.Origin("state_dir") == "default" {
+		state = config.StateFolder(env, cfg.Cluster.Seeds[0])
+	}
+	if state == config.NoState {
+		state = filepath.Join(s.dir, "state")
+	}
+	s.moves, err = migrate.New(migrate.Config{
+		Dir: state, Nodes: s.source, Topology: s.keeper.Table, Refresh: s.doubt, Defaults: moveOptions(&cfg.Migrate), Log: s.log,
+	})
+	if err != nil {
+		return fail(exitBind, "state_dir: %w", err)
+	}
+	s.socket = "unix:" + filepath.Join(s.dir, "admin")
+	s.admin = admin.New(admin.Config{
+		Address: s.socket, SocketMode: 0o600, Version: version, Backend: s, Log: s.log,
+		Cluster: &coordinator{s.moves, func() machine.Options { return moveOptions(&cfg.Migrate) }},
+	})
+	return nil
+}
+
+func (s *standalone) doubt() { s.keeper.Hint(router.Hint{Cause: router.Moved}) }
+
+// tableTime bounds the wait for the first slot table. A node that answers does so within cluster_timeout, 1 s.
+const tableTime = 10 * time.Second
+
+// lookAgain is short against what a node takes to answer.
+const lookAgain = 5 * time.Millisecond
+
+// start returns a client, once the cluster is known if there is one already.
+func (s *standalone) start(ctx context.Context, exists bool) (*adminClient, error) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	if err := s.admin.Listen(); err != nil {
+		return nil, failure(err)
+	}
+	s.running.Add(3)
+	go s.keep(ctx)
+	go s.coordinate(ctx)
+	go s.answer()
+	if err := s.known(ctx, exists); err != nil {
+		return nil, err
+	}
+	c, err := dialAdmin(ctx, s.socket)
+	if err != nil {
+		return nil, failure(err)
+	}
+	if err := c.hello(ctx, "", ""); err != nil {
+		c.close()
+		return nil, failure(err)
+	}
+	return c, nil
+}
+
+// known waits for the coordinator and, if there is a cluster, for the first table.
+func (s *standalone) known(ctx context.Context, exists bool) error {
+	deadline := time.Now().Add(tableTime)
+	for !s.moves.Ready() || exists && s.keeper.Table() == nil {
+		if time.Now().Before(deadline) {
+			time.Sleep(lookAgain)
+			continue
+		}
+		if _, err := s.source.Nodes(ctx, s.members[0]); err != nil {
+			return fail(exitFailure, "the cluster is not known: %w", err)
+		}
+		return fail(exitFailure, "%s is in no cluster that works", s.members[0])
+	}
+	return nil
+}
+
+// stop ends everything, and what is under way. A job goes on when a coordinator is started on the same journal again.
+func (s *standalone) stop() {
+	if s.cancel != nil {
+		s.cancel()
+		_ = s.admin.Close()
+		s.running.Wait()
+	}
+	s.source.Close()
+	_ = os.RemoveAll(s.dir)
+}
+
+// The goroutines of a standalone. Each has its Add before it starts.
+
+func (s *standalone) keep(ctx context.Context) {
+	defer s.running.Done()
+	_ = s.keeper.Run(ctx) // without a table every command says so
+}
+
+func (s *standalone) coordinate(ctx context.Context) {
+	defer s.running.Done()
+	if err := s.moves.Run(ctx); err != nil {
+		s.log.Error("coordinator ended", "err", err)
+	}
+}
+
+func (s *standalone) answer() {
+	defer s.running.Done()
+	if err := s.admin.Serve(); err != nil {
+		s.log.Error("admin socket ended", "err", err)
+	}
+}
+
+// What the admin port shows of a proxy, where there is none.
+
+func (s *standalone) Info(string) string { return "" }
+func (s *standalone) Nodes() []router.Node {
+	if t := s.keeper.Table(); t != nil {
+		return t.Nodes
+	}
+	return nil
+}
+func (s *standalone) Table() *router.Table        { return s.keeper.Table() }
+func (s *standalone) Clients() []proxy.ClientInfo { return nil }
+func (s *standalone) Config(string) [][2]string   { return nil }
+func (s *standalone) Ready() (bool, string)       { return s.keeper.Table() != nil, "no table yet" }

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"slotproxy/router"
+)
+
+func lookCommands(f *clusterFlags) []*cobra.Command {
+	list := []*cobra.Command{}
+	for _, c := range []struct {
+		use, short string
+		args       cobra.PositionalArgs
+		run        func(ctx context.Context, o *operation, args []string) error
+	}{
+		{"info", "Keys and slots of each primary", cobra.NoArgs, clusterInfo},
+		{"nodes", "Nodes of the cluster", cobra.NoArgs, clusterNodes},
+		{"slots", "Slot ranges with their owners", cobra.NoArgs, clusterSlots},
+		{"check", "Find what is wrong with the cluster; exit code 1 if anything is", cobra.NoArgs, clusterCheck},
+		{"jobs", "Jobs, the newest first", cobra.NoArgs, clusterJobs},
+		{"job [JOB]", "One job, by default the newest", cobra.MaximumNArgs(1), clusterJob},
+	} {
+		list = append(list, &cobra.Command{Use: c.use, Short: c.short, Args: c.args, RunE: act(f, c.run)})
+	}
+	return list
+}
+
+// raw prints an answer as JSON when that is wanted.
+func (o *operation) raw(ctx context.Context, words ...string) (answer any, done bool, err error) {
+	if answer, err = o.client.do(ctx, words...); err != nil || !o.json() {
+		return answer, false, err
+	}
+	return answer, true, o.printJSON(answer)
+}
+
+// table writes rows of columns.
+func (o *operation) table(head string, rows [][]string) {
+	w := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, strings.ReplaceAll(head, "|", "\t"))
+	for _, r := range rows {
+		_, _ = fmt.Fprintln(w, strings.Join(r, "\t"))
+	}
+	_ = w.Flush()
+}
+
+func clusterNodes(ctx context.Context, o *operation, _ []string) error {
+	answer, done, err := o.raw(ctx, "PROXY", "NODES")
+	if done || err != nil {
+		return err
+	}
+	var nodes []nodeView
+	if err := decode(answer, &nodes); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, n := range nodes {
+		state := "ok"
+		if n.Failed {
+			state = "failed"
+		}
+		rows = append(rows, []string{n.ID, n.Addr, n.Role, fmt.Sprint(n.Slots), fmt.Sprint(n.Epoch), state, n.Primary})
+	}
+	o.table("ID|ADDRESS|ROLE|SLOTS|EPOCH|STATE|PRIMARY", rows)
+	return nil
+}
+
+func clusterSlots(ctx context.Context, o *operation, _ []string) error {
+	answer, done, err := o.raw(ctx, "PROXY", "SLOTS")
+	if done || err != nil {
+		return err
+	}
+	var rows [][]string
+	ranges, _ := answer.([]any)
+	for _, r := range ranges {
+		var row []string
+		columns, _ := r.([]any)
+		for _, v := range columns {
+			row = append(row, fmt.Sprint(v))
+		}
+		rows = append(rows, row)
+	}
+	o.table("FIRST|LAST|ADDRESS|ID", rows)
+	return nil
+}
+
+func clusterInfo(ctx context.Context, o *operation, _ []string) error {
+	answer, done, err := o.raw(ctx, "PROXY", "CHECK")
+	if done || err != nil {
+		return err
+	}
+	var report reportView
+	if err := decode(answer, &report); err != nil {
+		return err
+	}
+	p, err := o.picture(ctx)
+	if err != nil {
+		return err
+	}
+	o.printInfo(p, &report)
+	return nil
+}
+
+// printInfo writes as valkey-cli --cluster info does.
+func (o *operation) printInfo(p *picture, report *reportView) {
+	var keys int64
+	for _, s := range report.Shares {
+		keys += s.Keys
+		o.print("%s (%s...) -> %d keys | %d slots | %d replicas.\n", s.Addr, short(s.Node), s.Keys, s.Slots, p.replicas(s.Node))
+	}
+	o.print("[OK] %d keys in %d primaries.\n%.2f keys per slot on average.\n", keys, len(report.Shares), float64(keys)/router.Slots)
+}
+
+func clusterCheck(ctx context.Context, o *operation, _ []string) error {
+	answer, done, err := o.raw(ctx, "PROXY", "CHECK")
+	if err != nil {
+		return err
+	}
+	var report reportView
+	if err := decode(answer, &report); err != nil {
+		return err
+	}
+	if !done {
+		p, err := o.picture(ctx)
+		if err != nil {
+			return err
+		}
+		o.printInfo(p, &report)
+		o.print(">>> Performing Cluster Check (using admin port %s)\n", o.flags.admin)
+		for i := range p.nodes {
+			o.print("%s", p.describe(&p.nodes[i], ""))
+		}
+		o.printFindings(&report)
+	}
+	if !report.OK {
+		return fail(exitFailure, "the cluster has %d findings", len(report.Findings))
+	}
+	return nil
+}
+
+// printFindings writes as valkey-cli --cluster check does.
+func (o *operation) printFindings(report *reportView) {
+	if report.Agree {
+		o.print("[OK] All nodes agree about slots configuration.\n")
+	} else {
+		o.print("[ERR] Nodes don't agree about configuration!\n")
+	}
+	o.print(">>> Check for open slots...\n")
+	for _, f := range report.Findings {
+		mark := "[WARNING]"
+		if f.Severity == "error" {
+			mark = "[ERR]"
+		}
+		o.print("%s %s\n", mark, f.Text)
+		for _, r := range f.Repair {
+			o.print("      repair: %s\n", r)
+		}
+	}
+	o.print(">>> Check slots coverage...\n")
+	if report.Covered == router.Slots {
+		o.print("[OK] All %d slots covered.\n", router.Slots)
+	} else {
+		o.print("[ERR] Not all %d slots are covered by nodes.\n", router.Slots)
+	}
+}
+
+func clusterJobs(ctx context.Context, o *operation, _ []string) error {
+	answer, done, err := o.raw(ctx, "PROXY", "JOBS")
+	if done || err != nil {
+		return err
+	}
+	var jobs []jobView
+	if err := decode(answer, &jobs); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, j := range jobs {
+		created := time.UnixMilli(j.Created).UTC().Format(time.RFC3339)
+		rows = append(rows, []string{j.ID, j.State, fmt.Sprintf("%d/%d", j.SlotsDone, j.SlotsTotal), created, j.Goal, j.Reason})
+	}
+	o.table("JOB|STATE|SLOTS|CREATED|GOAL|REASON", rows)
+	return nil
+}
+
+func clusterJob(ctx context.Context, o *operation, args []string) error {
+	id, err := o.jobID(ctx, args)
+	if err != nil {
+		return err
+	}
+	answer, done, err := o.raw(ctx, "PROXY", "JOB", id)
+	if done || err != nil {
+		return err
+	}
+	var j jobView
+	if err := decode(answer, &j); err != nil {
+		return err
+	}
+	if !j.ended() {
+		o.print("Job %s: %s\n%s\n", j.ID, j.Goal, j.progress())
+		for _, u := range j.Units {
+			o.print("  %s -> %s: %s, %s, slots %s\n", short(u.Source), short(u.Target), u.Engine, u.Step, u.Slots)
+		}
+		return nil
+	}
+	o.printJob(&j)
+	return nil
+}
+
+// printJob tells of a job that has ended.
+func (o *operation) printJob(j *jobView) {
+	took := time.Duration(j.Finished-j.Started) * time.Millisecond
+	o.print("Job %s: %s", j.ID, j.State)
+	if j.Reason != "" {
+		o.print(" (%s)", j.Reason)
+	}
+	o.print(" after %s: %d of %d slots, %s keys, %s, %d retries\n", took.Round(10*time.Millisecond), j.SlotsDone, j.SlotsTotal,
+		amount(j.KeysMoved), size(j.BytesMoved), j.Retries)
+	o.printShares(j.Before, j.After)
+	for _, b := range j.Blocked {
+		o.print("[WARNING] not moved: %s\n", b)
+	}
+	o.print("Clients: %d commands were held, the longest for %s; %d redirects, %d errors\n", j.Held,
+		(time.Duration(j.LongestHold) * time.Microsecond).Round(100*time.Microsecond), j.Redirects, j.ClientErrors)
+}
+
+// printShares compares what nodes have before and after.
+func (o *operation) printShares(before, after []shareView) {
+	if len(after) == 0 {
+		return
+	}
+	was := make(map[string]shareView, len(before))
+	for _, s := range before {
+		was[s.Node] = s
+	}
+	var rows [][]string
+	for _, s := range after {
+		b := was[s.Node]
+		rows = append(rows, []string{"  " + s.Addr, fmt.Sprintf("%d -> %d", b.Slots, s.Slots), fmt.Sprintf("%s -> %s", amount(b.Keys), amount(s.Keys))})
+	}
+	o.table("  NODE|SLOTS|KEYS", rows)
+}
