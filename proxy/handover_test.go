@@ -348,7 +348,7 @@ func TestAStormNoticesNothingOfSlotsThatAreHandedOver(t *testing.T) {
 	for _, v := range testcluster.Need(t) {
 		t.Run(string(v), func(t *testing.T) {
 			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
-			p, addr := serve(t, Config{Loops: 2, Limits: patient}, cl.Addrs()...)
+			p, addr := serve(t, Config{Loops: 2, Limits: patient, Info: faceOf(v)}, cl.Addrs()...)
 			owners, err := cl.Owners()
 			if err != nil {
 				t.Fatal(err)
