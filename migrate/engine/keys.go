@@ -19,15 +19,14 @@ type refusedBatch struct {
 
 // recover decides what an error of MIGRATE means for its keys, and resolves those that may be on both nodes.
 func (m *mover) recover(ctx context.Context, f refusedBatch) error {
-	inDoubt := strings.HasPrefix(f.text, "IOERR")
-	if !inDoubt && !strings.Contains(f.text, "BUSYKEY") {
+	if !inDoubt(f.text) && !strings.Contains(f.text, "BUSYKEY") {
 		return &refusal{m.source.Addr, "MIGRATE", f.text}
 	}
 	if !m.held() {
 		// A client that deletes such a key on the source would be sent to a copy on the target after it.
 		_ = m.closeGate(ctx)
 	}
-	if inDoubt {
+	if !m.mem.fresh {
 		if err := m.settle(ctx); err != nil {
 			return err
 		}
@@ -39,11 +38,14 @@ func (m *mover) recover(ctx context.Context, f refusedBatch) error {
 			return err
 		}
 	}
-	if inDoubt && len(f.behind) == len(f.keys) {
+	if inDoubt(f.text) && len(f.behind) == len(f.keys) {
 		return sleep(ctx, restStep) // the target may need a moment
 	}
 	return nil
 }
+
+// inDoubt tells that MIGRATE does not know which of its keys have arrived.
+func inDoubt(text string) bool { return strings.HasPrefix(text, "IOERR") }
 
 const (
 	// resolved is how many keys are compared at a time; their values are in memory twice meanwhile.
@@ -122,11 +124,14 @@ func (m *mover) drop(ctx context.Context, keys []string) error {
 	} else {
 		commands = [][]string{m.migrate(m.timeout(len(keys)), true, keys)}
 	}
+	m.mem.fresh = false
 	r, err := m.line.try(ctx, 4*m.timeout(len(keys))+m.cfg.Limits.Answer, commands...)
 	if err != nil {
 		return err
 	}
-	return refused(m.source.Addr, commands, r)
+	err = refused(m.source.Addr, commands, r)
+	m.mem.fresh = err == nil
+	return err
 }
 
 // settle waits until no RESTORE of an earlier MIGRATE can still be on its way. Its answer was lost or late, and a target
@@ -152,12 +157,14 @@ func (j *job) settle(ctx context.Context) error {
 				suspects[id] = true
 			}
 		case !anyOf(suspects, now):
+			j.mem.fresh = true
 			return nil
 		}
 		if err := sleep(ctx, settleStep); err != nil {
 			return err
 		}
 	}
+	j.mem.fresh = true
 	return nil
 }
 

@@ -42,7 +42,6 @@ func (j *job) look(ctx context.Context) error {
 		j.mark(&l, views[1], j.target.ID)
 		j.result.Looks = append(j.result.Looks, l)
 	}
-	j.mem.fresh = false
 	return nil
 }
 

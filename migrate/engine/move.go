@@ -54,7 +54,6 @@ func (j *job) move(ctx context.Context) error {
 			return err
 		}
 	}
-	j.mem.fresh = false // until all answers are in
 	l, err := j.session(ctx, j.source.Addr)
 	if err != nil {
 		return err
@@ -67,7 +66,6 @@ func (j *job) move(ctx context.Context) error {
 			return err
 		}
 		if m.rest = total(counts); m.rest == 0 {
-			j.mem.fresh = true
 			return nil
 		}
 		for m.db = range j.source.databases {
@@ -142,12 +140,14 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 			cmd("CLUSTER", "GETKEYSINSLOT", number(b.slot), strconv.Itoa(limit+len(b.keys))))
 	}
 	began := time.Now()
+	m.mem.fresh = false // until the answers are in
 	// MIGRATE tries a broken connection twice, and its timeout is one of silence; this is only for a source that hangs.
 	r, err := m.line.try(ctx, time.Duration(len(batches))*4*timeout+m.cfg.Limits.Answer, commands...)
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
+	m.mem.fresh = true
 	moved := 0
 	var failed []refusedBatch
 	for i, b := range batches {
@@ -157,6 +157,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 		moved += len(b.keys) - len(behind)
 		if e, refused := r[2*i].(ServerError); refused {
 			failed = append(failed, refusedBatch{b, behind, string(e)})
+			m.mem.fresh = m.mem.fresh && !inDoubt(string(e))
 		}
 	}
 	m.tally(moved, took)

@@ -43,7 +43,7 @@ func (j *job) prepare(ctx context.Context) error {
 	if counts, err = j.counts(ctx, j.source, j.unit.Slots); err != nil {
 		return err
 	}
-	j.mem.fresh = true
+	j.mem.fresh = j.mem.fresh || j.unit.SourceEpoch == 0 // it has never been open before
 	w := weigh(text(asks[0].replies[1]), text(asks[0].replies[2]))
 	j.mem.weight = w
 	if err := j.checkMemory(text(asks[1].replies[1]), total(counts)*w.mean); err != nil {

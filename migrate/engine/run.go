@@ -82,7 +82,7 @@ type Engine struct {
 type memory struct {
 	weight    weight    // of the source's keys, from Prepare
 	heldAt    time.Time // zero: the gate is not held by this engine
-	fresh     bool      // opened by this engine and no MIGRATE in doubt since
+	fresh     bool      // no MIGRATE of an earlier step may still be on its way
 	committed bool
 	migration string   // name of the atomic migration
 	assisted  bool     // the last atomic attempt failed in a way that holding writes cures

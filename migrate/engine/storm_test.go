@@ -18,8 +18,8 @@ type stopGate struct {
 
 func (g *stopGate) Hold(_ context.Context, _ []uint16, limit time.Duration) error {
 	g.holds.Add(1)
-	g.held.Store(true)
 	g.mu.Lock() // nobody is in the middle of a write any more
+	g.held.Store(true)
 	g.mu.Unlock()
 	g.timer = time.AfterFunc(limit, g.open)
 	return nil
@@ -63,18 +63,21 @@ func (w *storm) client() {
 	}
 	defer l.Close()
 	for i := 0; !w.stop.Load(); i++ {
-		if w.g.held.Load() {
-			time.Sleep(time.Millisecond)
-			continue
-		}
 		var commands [][]string
 		for k := range 50 {
 			key := "{" + tags()[w.slots[(i+k)%len(w.slots)]] + "}w" + strconv.Itoa((i+k)%500)
 			commands = append(commands, []string{"SET", key, "0123456789012345678901234567890123456789" + strconv.Itoa(i)})
 		}
 		w.g.mu.RLock()
-		_, err := l.Do(context.Background(), commands...)
+		held := w.g.held.Load()
+		if !held {
+			_, err = l.Do(context.Background(), commands...)
+		}
 		w.g.mu.RUnlock()
+		if held {
+			time.Sleep(time.Millisecond)
+			continue
+		}
 		if err != nil {
 			w.r.Error(err)
 			return
