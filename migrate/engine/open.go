@@ -42,6 +42,13 @@ func (j *job) set(ctx context.Context, p *peer, state ...string) error {
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
 func (j *job) open(ctx context.Context) error {
 	j.note()
+	// While it imports a slot, Redis 7 believes nobody about its owner: to the target that is still the node that has failed,
+	// so the cluster is down, and it refuses the keys.
+	if j.unit.Failover && !j.target.atLeast(8, 0) {
+		if err := j.set(ctx, j.target, "NODE", j.source.ID); err != nil {
+			return err
+		}
+	}
 	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
 		return err
 	}
