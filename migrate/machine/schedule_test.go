@@ -68,6 +68,7 @@ func TestSchedulesKeepTheirBounds(t *testing.T) {
 		{"streams", []string{"a>z", "b>z"}, 4, "ab", Watch, 2},
 		{"streams not beside others", []string{"a>z", "b>z"}, 4, "a", Move, 1},
 		{"verifying holds up nobody", []string{"a>z"}, 4, "", Verify, 1},
+		{"but only so many wait for it", []string{"a>z"}, 1, "", Verify, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
