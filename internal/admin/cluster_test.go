@@ -290,7 +290,7 @@ func TestErrorsOfTheCoordinatorHaveACode(t *testing.T) {
 		{errors.New("ERR Unknown node x"), "-ERR Unknown node x\r\n"},
 		{errors.New("dial a:1: refused"), "-ERR dial a:1: refused\r\n"},
 		{errors.New(""), "-ERR \r\n"},
-		{fmt.Errorf("ask a:1: %w", context.DeadlineExceeded), "-" + errTextNoAnswer + "\r\n"},
+		{fmt.Errorf("ask a:1: %w", context.DeadlineExceeded), "-" + errTextNoAnswer + ": ask a:1: context deadline exceeded\r\n"},
 	}
 	f, c := startCluster(t)
 	for _, tt := range tests {
