@@ -80,7 +80,7 @@ func (s *standalone) join(cfg *config.Config, env []string) (err error) {
 		state = filepath.Join(s.dir, "state")
 	}
 	s.moves, err = migrate.New(migrate.Config{
-		Dir: state, Nodes: s.source, Topology: s.keeper.Table, Refresh: s.doubt, Defaults: moveOptions(&cfg.Migrate), Log: s.log,
+		Dir: state, Nodes: s.source, Topology: s.keeper.Table, Refresh: s.doubt, Log: s.log,
 	})
 	if err != nil {
 		return fail(exitBind, "state_dir: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"slotproxy/internal/admin"
 	"slotproxy/internal/config"
 	"slotproxy/migrate"
 	"slotproxy/migrate/machine"
@@ -78,7 +79,9 @@ func (c *coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options
 }
 
 func withDefaults(o, d machine.Options) machine.Options {
-	o.Engine = cmp.Or(o.Engine, d.Engine)
+	if o.Engine = cmp.Or(o.Engine, d.Engine); o.Engine == admin.EngineAuto {
+		o.Engine = machine.Auto
+	}
 	o.HoldBudget = cmp.Or(o.HoldBudget, d.HoldBudget)
 	o.Parallel = cmp.Or(o.Parallel, d.Parallel)
 	o.MaxKeysPerSecond = cmp.Or(o.MaxKeysPerSecond, d.MaxKeysPerSecond)

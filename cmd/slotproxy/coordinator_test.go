@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"slotproxy/internal/admin"
 	"slotproxy/internal/config"
 	"slotproxy/migrate/journal"
 	"slotproxy/migrate/machine"
@@ -92,7 +93,9 @@ func TestJobsTakeTheirOptionsFromTheSettings(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	given := machine.Options{Engine: machine.Atomic, HoldBudget: time.Millisecond, Parallel: 1, MaxKeysPerSecond: 1, MaxBytesPerSecond: 1, AllowBlocking: true}
-	for _, tt := range []struct{ asked, want machine.Options }{{machine.Options{}, want}, {given, given}} {
+	auto, asked := want, machine.Options{Engine: admin.EngineAuto}
+	auto.Engine = machine.Auto
+	for _, tt := range []struct{ asked, want machine.Options }{{machine.Options{}, want}, {given, given}, {asked, auto}} {
 		if got := withDefaults(tt.asked, want); got != tt.want {
 			t.Errorf("%+v: got %+v, want %+v", tt.asked, got, tt.want)
 		}
