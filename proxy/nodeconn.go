@@ -192,6 +192,9 @@ func (c *nodeConn) consume(data []byte) (used, need int) {
 	c.l.beginQuiet() // one order pass a client for all replies of this read
 	defer c.l.endQuiet()
 	for used < len(data) {
+		if used += c.skipQueued(data[used:]); used == len(data) {
+			break
+		}
 		n, done, err := c.framer.Feed(data[used:])
 		if err != nil {
 			c.l.stats.Desyncs++
@@ -309,6 +312,26 @@ func (c *nodeConn) swallow(r *request, piece []byte) error {
 	}
 	c.skipped++
 	return nil
+}
+
+// skipQueued swallows what a node says while a transaction is queued and nothing is wrong with it.
+func (c *nodeConn) skipQueued(data []byte) (n int) {
+	r := c.queue.first()
+	if r == nil || c.skipped >= r.lead || r.end > c.sent || c.nonces.n > 0 || c.feed != nil || !c.framer.Between() {
+		return 0
+	}
+	for c.skipped < r.lead {
+		switch rest := data[n:]; {
+		case bytes.HasPrefix(rest, queuedReply):
+			n += len(queuedReply)
+		case bytes.HasPrefix(rest, okReply):
+			n += len(okReply)
+		default:
+			return n
+		}
+		c.skipped++
+	}
+	return n
 }
 
 // maxPush bounds an out-of-band message that is being collected: the longest string of a server.
