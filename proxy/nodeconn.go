@@ -34,16 +34,17 @@ type nodeConn struct {
 	halfReply  bool   // bytes of the current reply have been consumed
 	halfPush   []byte // the beginning of an out-of-band message
 
-	leased   bool                // one client's at a time, see lease.go
-	busy     bool                // a lease that somebody has
-	cancels  int                 // CLIENT UNBLOCKs for it that are under way: until they are through nobody else may have it
-	kept     bool                // a lease that its client holds on to between commands
-	clientID int64               // of a lease: its name on the node, 0 unknown
-	idleFrom int64               // of a lease that nobody has: loop time since when
-	loaded   map[uint64]struct{} // scripts that the node has, by their id, see scripts.go
-	nonces   fifo                // of the requests in the queue, the ones that check the replies to scripts, see suspect.go
-	suspect  uint64              // session whose script may have upset the count of replies, 0 none, see suspect.go
-	feed     feeder              // takes everything that the node sends after the handshake; nil: replies to requests
+	leased     bool                // one client's at a time, see lease.go
+	busy       bool                // a lease that somebody has
+	cancels    int                 // CLIENT UNBLOCKs for it that are under way: until they are through nobody else may have it
+	kept       bool                // a lease that its client holds on to between commands
+	clientID   int64               // of a lease: its name on the node, 0 unknown
+	idleFrom   int64               // of a lease that nobody has: loop time since when
+	loaded     map[uint64]struct{} // scripts that the node has, by their id, see scripts.go
+	loadedLast uint64              // of these, the one that was asked for last, 0 none
+	nonces     fifo                // of the requests in the queue, the ones that check the replies to scripts, see suspect.go
+	suspect    uint64              // session whose script may have upset the count of replies, 0 none, see suspect.go
+	feed       feeder              // takes everything that the node sends after the handshake; nil: replies to requests
 }
 
 // feeder takes over a node connection that is not one of requests and replies: subscriptions.
