@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"syscall"
@@ -25,14 +23,12 @@ type pathBench struct {
 	in      []byte
 }
 
-const pathScript = "return redis.call('GET',KEYS[1])"
-
-func newPathBench(b *testing.B, command func(dst []byte, key string) []byte, value string) *pathBench {
+func newPathBench(b testing.TB, command func(dst []byte, key string) []byte, value string) *pathBench {
 	p, err := New(Config{Loops: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
-	p.scripts.add([]byte(pathScript), true)
+	p.scripts.add([]byte(getScript), true)
 	w := &pathBench{l: p.loops[0], value: []byte(value)}
 	for i := range 3 {
 		n := w.l.nodeAt(fmt.Sprintf("10.0.0.%d:6379", i+1))
@@ -109,8 +105,6 @@ func (w *pathBench) flush(c *conn) {
 func BenchmarkPath(b *testing.B) {
 	value := strings.Repeat("v", 64)
 	bulk := string(resp.AppendBulkString(nil, value))
-	sum := sha1.Sum([]byte(pathScript))
-	name := hex.EncodeToString(sum[:])
 	for _, bc := range []struct {
 		name    string
 		command func(dst []byte, key string) []byte
@@ -124,7 +118,7 @@ func BenchmarkPath(b *testing.B) {
 		}, "*2\r\n+OK\r\n" + bulk},
 		{"PUBLISH", func(dst []byte, key string) []byte { return resp.AppendCommandStrings(dst, "PUBLISH", key, value) }, ":0\r\n"},
 		{"EVALSHA", func(dst []byte, key string) []byte {
-			return resp.AppendCommandStrings(dst, "EVALSHA", name, "1", key)
+			return resp.AppendCommandStrings(dst, "EVALSHA", sha(getScript), "1", key)
 		}, bulk},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
