@@ -79,6 +79,7 @@ func TestAScriptThatIsOnlyNamedIsNotForgottenBeforeOthers(t *testing.T) {
 	l := p.loops[0]
 	p.scripts.add([]byte(getScript), false)
 	name := []byte(sha(getScript))
+	l.find(name)
 	for i := range 3 * maxScripts {
 		p.scripts.add(fmt.Appendf(nil, "return %d", i), false)
 		l.now += tellAgain / 1000
@@ -143,7 +144,7 @@ func TestWhatANodeSaysOfATransactionMayComeInAnyPieces(t *testing.T) {
 		w.written()
 	}
 	s.arrived(both, len(both))
-	c.arrived([]byte(two), len(two))
+	c.arrived([]byte(said), len(said))
 	if !c.closed {
 		t.Fatal("the node has answered what was not written, and its connection is still open")
 	}
