@@ -118,6 +118,9 @@ func (e *Engine) Run(ctx context.Context, u machine.Unit, step machine.Step) mac
 	err := j.run(ctx, step)
 	r.Took = time.Since(began)
 	r.Outcome, r.Reason = outcome(err, changes(step))
+	if err != nil && changes(step) && !answered(err) {
+		j.mem.fresh = false // what was sent may be done later
+	}
 	return r
 }
 
@@ -211,6 +214,11 @@ func (f *failure) Error() string { return f.reason }
 
 func fail(o machine.Outcome, format string, args ...any) error {
 	return &failure{o, fmt.Sprintf(format, args...)}
+}
+
+// answered tells that no command of a step is left without an answer.
+func answered(err error) bool {
+	return errors.As(err, new(*failure)) || errors.As(err, new(*refusal))
 }
 
 // outcome turns the error of a step into its outcome.
