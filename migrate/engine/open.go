@@ -52,6 +52,11 @@ func (j *job) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !j.agree(views[0], views[1]) {
+		if views, err = j.teach(ctx); err != nil {
+			return err
+		}
+	}
 	want := router.Open{Source: j.source.ID, Target: j.target.ID}
 	for _, s := range j.unit.Slots {
 		a, _ := views[0].Open(s)
@@ -61,6 +66,27 @@ func (j *job) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// agree tells whether the target knows that the slots are the source's, if they are.
+func (j *job) agree(source, target *router.View) bool {
+	knows := func(s uint16) bool {
+		o := target.Owner(s)
+		return o != nil && o.ID == j.source.ID
+	}
+	return j.ownedOf(source.Owns) < len(j.unit.Slots) || j.ownedOf(knows) == len(j.unit.Slots)
+}
+
+// teach tells the target whose the slots are. After a failover of the source it may not believe the successor: Redis 7.0
+// takes no news about a slot that it is importing, and a cluster in which a slot belongs to a dead node is down.
+func (j *job) teach(ctx context.Context) ([]*router.View, error) {
+	if err := j.set(ctx, j.target, "NODE", j.source.ID); err != nil {
+		return nil, err
+	}
+	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
+		return nil, err
+	}
+	return j.views(ctx, j.source.Addr, j.target.Addr)
 }
 
 // note remembers which slots this engine opens.
