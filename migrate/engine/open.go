@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"strconv"
+	"sync"
 	"time"
 
 	"slotproxy/migrate/machine"
@@ -26,17 +27,59 @@ func setslot(p *peer, slots []uint16, state ...string) [][]string {
 	return commands
 }
 
-// set sends CLUSTER SETSLOT for all slots of the unit. With replicas each one takes a round trip to them on the server, so
-// the time allowed grows with them.
+// setLanes is how many connections share the SETSLOTs of a unit on a node that waits for its replicas. Those that arrive
+// together wait together; on one connection each would wait for a round trip of its own, while clients are held. More would
+// gain little, and a node serves only so many connections.
+const setLanes = 16
+
+// set sends CLUSTER SETSLOT for all slots of the unit.
 func (j *job) set(ctx context.Context, p *peer, state ...string) error {
-	commands := setslot(p, j.unit.Slots, state...)
-	s, err := j.session(ctx, p.Addr)
-	if err != nil {
-		return err
+	return j.setSlots(ctx, p, j.unit.Slots, state...)
+}
+
+func (e *Engine) setSlots(ctx context.Context, p *peer, slots []uint16, state ...string) error {
+	n := 1
+	if p.atLeast(8, 0) && len(e.shard(p.ID)) > 1 {
+		n = min(setLanes, len(slots))
 	}
-	defer j.giveBack(p.Addr, s)
-	_, err = s.must(ctx, j.cfg.Limits.Answer+time.Duration(len(commands))*replicaWait/8, commands...)
-	return err
+	lanes := make([]lane, n)
+	for i, c := range setslot(p, slots, state...) {
+		lanes[i%n].commands = append(lanes[i%n].commands, c)
+	}
+	var wg sync.WaitGroup
+	for i := range lanes {
+		lanes[i].ctx, lanes[i].e, lanes[i].p = ctx, e, p
+		if i > 0 {
+			wg.Go(lanes[i].run)
+		}
+	}
+	lanes[0].run()
+	wg.Wait()
+	for i := range lanes {
+		if lanes[i].err != nil {
+			return lanes[i].err
+		}
+	}
+	return nil
+}
+
+// lane is a part of the SETSLOTs for a node.
+type lane struct {
+	ctx      context.Context
+	e        *Engine
+	p        *peer
+	commands [][]string
+	err      error
+}
+
+func (l *lane) run() {
+	s, err := l.e.session(l.ctx, l.p.Addr)
+	if err != nil {
+		l.err = err
+		return
+	}
+	defer l.e.giveBack(l.p.Addr, s)
+	_, l.err = s.must(l.ctx, l.e.cfg.Limits.Answer+time.Duration(len(l.commands))*replicaWait, l.commands...)
 }
 
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
