@@ -11,7 +11,7 @@ FROM scratch
 # For TLS to nodes whose certificates a public authority signed.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /slotproxy /slotproxy
-# Nobody: it needs no rights and writes no file.
+# Nobody: it needs no rights, and writes only to state_dir.
 USER 65534:65534
 EXPOSE 6479 6481 9490
 ENTRYPOINT ["/slotproxy"]

@@ -24,7 +24,7 @@ type job struct {
 	status  Status             // guarded by mu; Units and the rates are made when it is asked for
 	hand    map[int]*working   // guarded by mu: the units in hand, by number
 	rate    speed              // guarded by mu
-	opened  [router.Slots]bool // guarded by mu: slots that the journal says may be open
+	opened  [router.Slots]bool // guarded by mu: slots that the journal says this job has opened
 	warning string             // guarded by mu: what the check at the end found
 	open    bool               // guarded by mu: has ended, and the journal could not say so
 }
@@ -221,23 +221,16 @@ func (j *job) restored(v *machine.View) {
 	j.rate.lastKeys, j.rate.lastByte, j.rate.lastSlots = v.KeysDone, v.BytesDone, v.SlotsDone
 }
 
-// recorded follows which slots may be open.
+// recorded follows which slots may be open. None is taken back: a step that has looked before a slot was closed may ask
+// after.
 func (j *job) recorded(r *journal.Record) {
-	if r.Unit == nil {
-		return
-	}
-	var open bool
-	switch r.Kind {
-	case journal.UnitOpening:
-		open = true
-	case journal.UnitDone, journal.UnitBlocked:
-	default:
+	if r.Unit == nil || r.Kind != journal.UnitOpening {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, s := range r.Unit.Slots {
-		j.opened[s%router.Slots] = open
+		j.opened[s%router.Slots] = true
 	}
 }
 

@@ -66,6 +66,7 @@ type loop struct {
 	parked      []*session       // have commands that a gate holds back
 	wide        int              // commands on the whole keyspace that are in flight, their parts counted
 	longHold    int64            // the longest time that a gate has held a command
+	gaveUp      uint64           // commands that could not be served in time
 	took        times            // from read to answered, of all but blocking commands
 	moves       uint64           // changes of a slot's owner so far
 	troubled    []uint16         // slots with trouble, and some that had it

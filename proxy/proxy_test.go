@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,10 +59,11 @@ func serveAs(t testing.TB, cfg Config, control cluster.Config, seeds ...string) 
 	t.Cleanup(src.Close)
 	ctx, cancel := context.WithCancel(context.Background())
 	var p *Proxy
-	ready := make(chan struct{}, 64)
+	ready := make(chan struct{})
+	first := sync.OnceFunc(func() { close(ready) })
 	cfg.Keeper = router.NewKeeper(src, router.KeeperConfig{
 		Seeds: seeds, Interval: time.Second, MinGap: 100 * time.Millisecond, Timeout: time.Second,
-		OnTable: func(tab *router.Table) { p.SetTable(tab); ready <- struct{}{} },
+		OnTable: func(tab *router.Table) { p.SetTable(tab); first() },
 	})
 	if cfg.Listeners == nil {
 		cfg.Listeners = []Listener{{Network: "tcp", Address: "127.0.0.1:0"}}

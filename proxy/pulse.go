@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"slotproxy/internal/metrics"
 	"slotproxy/router"
 )
 
@@ -15,7 +16,7 @@ import (
 type Pulse struct {
 	Span      time.Duration
 	Nodes     map[string]NodePulse // by address
-	Errors    uint64               // error replies of the proxy's own
+	Errors    uint64               // error replies of the proxy's own that are the cluster's fault, not the client's
 	Redirects uint64               // answers of nodes about the cluster
 	Held      int64                // commands held by gates right now
 	HeldTotal uint64               // commands that gates have held since the start
@@ -165,9 +166,7 @@ func (l *loop) addSample(sum *sample) {
 		t.plus(&n.took)
 	}
 	sum.all.plus(&l.took)
-	for i := range l.stats.Commands {
-		sum.errors += l.stats.Commands[i].ProxyError
-	}
+	sum.errors += l.gaveUp + l.stats.Ambiguous + l.stats.Timeouts + l.stats.RedirectsRefused[metrics.RefusedBadAddress]
 	for _, n := range l.stats.Redirects {
 		sum.redirects += n
 	}

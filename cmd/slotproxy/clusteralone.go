@@ -37,8 +37,9 @@ type standalone struct {
 }
 
 func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err error) {
-	if _, given := sources.Flags["log_level"]; !given {
-		sources.Flags["log_level"] = []string{"warn"} // what the command says is for people already
+	sources.Flags["log_level"] = []string{"warn"} // what the command says is for people already
+	if len(sources.Flags["cluster_timeout"]) == 0 {
+		sources.Flags["cluster_timeout"] = []string{"5s"} // no client waits for us, so a busy node may take its time
 	}
 	cfg, err := config.Load(sources)
 	if err != nil {
@@ -79,7 +80,7 @@ func (s *standalone) join(cfg *config.Config, env []string) (err error) {
 		state = filepath.Join(s.dir, "state")
 	}
 	s.moves, err = migrate.New(migrate.Config{
-		Dir: state, Nodes: s.source, Topology: s.keeper.Table, Refresh: s.doubt, Defaults: moveOptions(&cfg.Migrate), Log: s.log,
+		Dir: state, Nodes: s.source, Topology: s.keeper.Table, Refresh: s.doubt, Log: s.log,
 	})
 	if err != nil {
 		return fail(exitBind, "state_dir: %w", err)

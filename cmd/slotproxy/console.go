@@ -54,7 +54,7 @@ type line struct {
 }
 
 var sections = []section{
-	{"Server", infoServer}, {"Clients", infoClients}, {"Stats", infoStats}, {"Cluster", infoCluster}, {"Latency", infoLatency},
+	{"Server", infoServer}, {"Clients", infoClients}, {"Stats", infoStats}, {"Cluster", infoCluster}, {"Migration", infoMigration}, {"Latency", infoLatency},
 }
 
 // Info is text in the form of INFO: all sections, or the one of that name, or nothing when there is none.
@@ -156,6 +156,25 @@ func infoCluster(s *server, _ *metrics.Counters, e *metrics.Extra) []line {
 		list = append(list, line{"topology_age_ms", e.TableAge.Milliseconds()})
 	}
 	return append(list, line{"topology_answered", e.Asked.Answered}, line{"topology_failed", e.Asked.Failed})
+}
+
+func infoMigration(s *server, _ *metrics.Counters, e *metrics.Extra) []line {
+	if s.moves == nil {
+		return []line{{"coordinator", "none: " + s.noMoves}}
+	}
+	m := &e.Moves
+	return []line{
+		{"coordinator", "ok"},
+		{"job_running", bit(m.Running)},
+		{"jobs_succeeded", m.Succeeded},
+		{"jobs_failed", m.Failed},
+		{"jobs_cancelled", m.Cancelled},
+		{"slots_moved", m.Slots},
+		{"keys_moved", m.Keys},
+		{"bytes_moved", m.Bytes},
+		{"holds", m.Holds},
+		{"step_retries", m.Retries},
+	}
 }
 
 func infoLatency(_ *server, sum *metrics.Counters, _ *metrics.Extra) []line {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
+	"slotproxy/internal/admin"
 	"slotproxy/internal/config"
 	"slotproxy/migrate"
 	"slotproxy/migrate/machine"
@@ -73,23 +75,18 @@ func latencyLimit(limit time.Duration) func(time.Duration) time.Duration {
 
 // Start fills what the caller leaves open from the settings, which a reload may have changed.
 func (c *coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
-	d := c.defaults()
-	if o.Engine == machine.Auto {
-		o.Engine = d.Engine
+	return c.Coordinator.Start(ctx, p, withDefaults(o, c.defaults()), by)
+}
+
+func withDefaults(o, d machine.Options) machine.Options {
+	if o.Engine = cmp.Or(o.Engine, d.Engine); o.Engine == admin.EngineAuto {
+		o.Engine = machine.Auto
 	}
-	if o.HoldBudget == 0 {
-		o.HoldBudget = d.HoldBudget
-	}
-	if o.Parallel == 0 {
-		o.Parallel = d.Parallel
-	}
-	if o.MaxKeysPerSecond == 0 {
-		o.MaxKeysPerSecond = d.MaxKeysPerSecond
-	}
-	if o.MaxBytesPerSecond == 0 {
-		o.MaxBytesPerSecond = d.MaxBytesPerSecond
-	}
-	return c.Coordinator.Start(ctx, p, o, by)
+	o.HoldBudget = cmp.Or(o.HoldBudget, d.HoldBudget)
+	o.Parallel = cmp.Or(o.Parallel, d.Parallel)
+	o.MaxKeysPerSecond = cmp.Or(o.MaxKeysPerSecond, d.MaxKeysPerSecond)
+	o.MaxBytesPerSecond = cmp.Or(o.MaxBytesPerSecond, d.MaxBytesPerSecond)
+	return o
 }
 
 // dataPath tells the coordinator what clients do and notice.

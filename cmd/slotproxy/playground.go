@@ -146,9 +146,8 @@ func (p *play) welcome(s *server) {
 	addrs := s.addresses()
 	p.say("slotproxy, one server for all of them:")
 	p.say("  clients   %s", strings.Join(addrs, " "))
-	cfg := s.cfg.Load()
 	if s.admin != nil {
-		p.say("  admin     %s", cfg.Admin.Address)
+		p.say("  admin     %s", s.adminAddress())
 	}
 	if s.http != nil {
 		p.say("  metrics   http://%s/metrics", s.http.ln.Addr())
@@ -162,7 +161,7 @@ func (p *play) welcome(s *server) {
 	p.say("  %s %s SET greeting hello", name, target)
 	p.say("  %s %s INCR visits", name, target)
 	if s.admin != nil && s.moves != nil {
-		p.say("  %s cluster rebalance --use-empty-primaries%s", shellQuote(os.Args[0]), adminFlag(cfg.Admin.Address))
+		p.say("  %s cluster rebalance --use-empty-primaries%s", shellQuote(os.Args[0]), adminFlag(s.adminAddress()))
 	}
 	p.say("\nCtrl-C ends all of it and leaves nothing behind.")
 }

@@ -237,3 +237,11 @@ func (s *server) addresses() []string {
 	}
 	return list
 }
+
+// adminAddress is the admin port as clients of it write it. There must be one, and it must listen.
+func (s *server) adminAddress() string {
+	if addr := s.admin.Addr(); addr.Network() == "tcp" {
+		return addr.String()
+	}
+	return s.cfg.Load().Admin.Address
+}

@@ -9,6 +9,10 @@ import (
 	"slotproxy/migrate/plan"
 )
 
+// EngineAuto is the Engine of options that ask for machine.Auto. That is empty, and stands
+// for whatever the settings say.
+const EngineAuto = "auto"
+
 // Cluster is the coordinator: what changes the cluster. Errors that begin with a
 // code in capitals are passed on as they are. Nodes are named by id, unique prefix
 // of one, or host:port; by is who asks.

@@ -132,7 +132,7 @@ func TestWordsBecomeGoalsAndOptions(t *testing.T) {
 		{"EVACUATE aa ENGINE atomic HOLD 40 MAXKEYS 1000 MAXBYTES 1000000 PARALLEL 2 ALLOWBLOCKING",
 			`plan {"kind":"evacuate","node":"aa"}; start move 0-2,9 {"engine":"atomic","hold_budget":40000000,"parallel":2,` +
 				`"max_keys_per_second":1000,"max_bytes_per_second":1000000,"allow_blocking":true} by admin`},
-		{"EVACUATE aa ENGINE AUTO", `plan {"kind":"evacuate","node":"aa"}` + start},
+		{"EVACUATE aa ENGINE AUTO", `plan {"kind":"evacuate","node":"aa"}; start move 0-2,9 {"engine":"auto"} by admin`},
 		{"EVACUATE aa ENGINE legacy DRYRUN", `plan {"kind":"evacuate","node":"aa"}`},
 		{"PAUSE 7", "pause 7"}, {"RESUME 7", "resume 7"}, {"CANCEL 7", "cancel 7"},
 		{"CHECK", "check"},
@@ -290,7 +290,7 @@ func TestErrorsOfTheCoordinatorHaveACode(t *testing.T) {
 		{errors.New("ERR Unknown node x"), "-ERR Unknown node x\r\n"},
 		{errors.New("dial a:1: refused"), "-ERR dial a:1: refused\r\n"},
 		{errors.New(""), "-ERR \r\n"},
-		{fmt.Errorf("ask a:1: %w", context.DeadlineExceeded), "-" + errTextNoAnswer + "\r\n"},
+		{fmt.Errorf("ask a:1: %w", context.DeadlineExceeded), "-" + errTextNoAnswer + ": ask a:1: context deadline exceeded\r\n"},
 	}
 	f, c := startCluster(t)
 	for _, tt := range tests {

@@ -72,7 +72,7 @@ func slotOrder(first, last uint16) string {
 // textOf words an error of the coordinator. Its errors begin with a code; others are of those it called.
 func textOf(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return errTextNoAnswer
+		return errTextNoAnswer + ": " + err.Error()
 	}
 	text := err.Error()
 	if code, _, _ := strings.Cut(text, " "); code != "" && strings.ToUpper(code) == code && code[0] >= 'A' && code[0] <= 'Z' {

@@ -187,8 +187,8 @@ func setThreshold(q *request, words []string) (text string) {
 
 func setEngine(q *request, words []string) string {
 	switch strings.ToLower(words[0]) {
-	case "auto":
-		q.options.Engine = machine.Auto
+	case EngineAuto:
+		q.options.Engine = EngineAuto
 	case machine.Atomic:
 		q.options.Engine = machine.Atomic
 	case machine.Legacy:

@@ -47,7 +47,7 @@ var clusterSettings = []setting{
 		"There is no default: a proxy that guesses its cluster serves the wrong one.",
 		func(c *Config) value { return listValue{&c.Cluster.Seeds, "host:port", checkAddr} }},
 	{"cluster_user", "", false, "User that the proxy itself logs in as, to read the topology; empty for the default user.",
-		"Clients log in as themselves. This user needs CLUSTER NODES, COMMAND, INFO and PING, and no key.",
+		"Clients log in as themselves. This user needs CLUSTER NODES, COMMAND, INFO and PING, and no key; to move slots, all commands on all keys: nodes present it to each other.",
 		func(c *Config) value { return stringValue{p: &c.Cluster.User, kind: "text"} }},
 	{"cluster_password", "", false, "Password of cluster_user.",
 		"Better in cluster_password_file: variables and flags are visible to others.",

@@ -16,6 +16,10 @@ func (j *job) look(ctx context.Context) error {
 	if j.target, err = j.successor(ctx, j.unit.Target, ""); err != nil {
 		return err
 	}
+	streams, err := j.streams(ctx) // before the owners: a stream that ends meanwhile has its end shown by them
+	if err != nil {
+		return err
+	}
 	views, err := j.views(ctx, j.source.Addr, j.target.Addr)
 	if err != nil {
 		return err
@@ -37,12 +41,26 @@ func (j *job) look(ctx context.Context) error {
 	j.result.Source, j.result.Target = j.source.ID, j.target.ID
 	j.result.SourceEpoch = views[0].Node(j.source.ID).Epoch
 	for i, s := range j.unit.Slots {
-		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s), SourceKeys: a[i], TargetKeys: b[i]}
+		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s), SourceKeys: a[i], TargetKeys: b[i], Migrating: streams}
 		j.mark(&l, views[0], j.source.ID)
 		j.mark(&l, views[1], j.target.ID)
 		j.result.Looks = append(j.result.Looks, l)
 	}
 	return nil
+}
+
+// streams tells whether the source streams the unit's slots to the target: then they are not open as others are, and yet
+// on their way.
+func (j *job) streams(ctx context.Context) (bool, error) {
+	if j.unit.Engine != machine.Atomic {
+		return false, nil
+	}
+	all, err := j.migrations(ctx, j.source.Addr)
+	if err != nil {
+		return false, err
+	}
+	m := j.export(all)
+	return m != nil && !m.ended(), nil
 }
 
 // mark adds what a node shows of an open slot. Its mark may still name a node that has handed over to its replica since.

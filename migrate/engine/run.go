@@ -17,7 +17,7 @@ type Limits struct {
 	Drain      time.Duration // for what is in flight when a gate closes: 100 ms, four hold budgets
 	HoldBudget time.Duration // longest hold that is planned for: 25 ms
 	Block      time.Duration // longest time that one key may stop its nodes: 200 ms, or a quarter of the node timeout
-	Sessions   int           // idle connections kept of each node: 4, more units do not share a node
+	Sessions   int           // idle connections kept of each node: 16, as many as SETSLOT uses at once
 }
 
 func (l Limits) withDefaults() Limits {
@@ -31,7 +31,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Drain, 4*l.HoldBudget)
 	set(&l.Block, 200*time.Millisecond)
 	if l.Sessions == 0 {
-		l.Sessions = 4
+		l.Sessions = setLanes
 	}
 	return l
 }

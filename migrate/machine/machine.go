@@ -89,6 +89,7 @@ func (m *Machine) Step(e Event) []Effect {
 	case Woken:
 		if u := m.unit(e.Unit); u != nil && u.waiting && u.attempt == e.Attempt {
 			u.waiting = false
+			u.lookNext = u.lookNext || m.wantsBack(u) && u.opened && !u.Committed
 			m.proceed(u)
 		}
 	case Command:
@@ -143,8 +144,8 @@ func (m *Machine) troubled(t Trouble) {
 		return
 	}
 	m.trouble = &t
-	m.leaveIdle(nil)
 	m.fail(t.Reason)
+	m.leaveIdle(nil)
 }
 
 // leaveIdle leaves the units that wait or are stalled, so hold nothing; but not one of them.
@@ -163,7 +164,9 @@ func (m *Machine) fail(reason string) {
 	}
 	m.state, m.end, m.reason = Stopping, Failed, reason
 	m.dropUnopened()
-	m.wakeStalled()
+	if m.trouble == nil {
+		m.wakeStalled()
+	}
 }
 
 // conclude ends or pauses the job when nothing is in hand any more.

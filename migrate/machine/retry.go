@@ -76,8 +76,11 @@ func (m *Machine) answered(u *unit, r Result) {
 		u.stopped = true
 		m.look(u)
 	default:
-		if r.Step == Prepare {
+		switch r.Step {
+		case Prepare:
 			u.SourceEpoch = r.SourceEpoch
+		case Hold:
+			u.undrained = 0
 		}
 		if r.Step == Commit || r.Step == Watch {
 			u.Committed, u.committing, u.fails = true, true, 0
@@ -189,11 +192,14 @@ func (m *Machine) staleBeside(u *unit) {
 }
 
 func (m *Machine) again(u *unit, r Result) {
+	if r.Step == Hold {
+		u.undrained++
+	}
 	switch {
-	case r.Step == Hold && u.tries >= holdTries && u.path[0].step == Hold:
+	case r.Step == Hold && u.undrained >= holdTries && u.path[0].record == journal.UnitClosing:
 		u.back, u.forwardOnly, u.Online = false, true, true // what cannot be drained is not rolled back, but it can always be finished
 		u.lookNext = true
-	case r.Step == Hold && u.tries >= holdTries:
+	case r.Step == Hold && u.undrained >= holdTries:
 		u.Online = true
 	case r.Step == Prepare && u.tries >= prepareTries:
 		m.block(u, r.Reason)
@@ -323,8 +329,8 @@ func (m *Machine) otherEngine(u *unit, reason string, pair bool) {
 // foreign: somebody else moves slots here. Nothing more is changed.
 func (m *Machine) foreign(u *unit, reason string) {
 	m.trouble = &Trouble{Reason: reason}
-	m.leaveIdle(u)
 	m.fail(reason)
+	m.leaveIdle(u)
 	if m.unit(u.ID) != nil {
 		m.unwind(u, Result{})
 	}
@@ -370,14 +376,15 @@ func (m *Machine) exhausted(u *unit, reason string) bool {
 }
 
 // leftOver is what an operator has to know of a unit that was not brought to an end.
-func leftOver(u *unit, reason string) string {
+func leftOver(u *unit) string {
+	slots := Ranges(u.Slots)
 	switch {
 	case u.Committed:
-		return fmt.Sprintf("slots %s belong to %s, but not all nodes may know it yet (%s)", Ranges(u.Slots), u.Target, reason)
+		return fmt.Sprintf("slots %s belong to %s, but not all nodes may know it yet", slots, u.Target)
 	case u.Engine == Atomic:
-		return fmt.Sprintf("slots %s may still be streamed from %s to %s, PROXY FIX stops that (%s)", Ranges(u.Slots), u.Source, u.Target, reason)
+		return fmt.Sprintf("slots %s may still be streamed from %s to %s, PROXY FIX stops that", slots, u.Source, u.Target)
 	}
-	return fmt.Sprintf("slots %s may be open between %s and %s, PROXY FIX closes them (%s)", Ranges(u.Slots), u.Source, u.Target, reason)
+	return fmt.Sprintf("slots %s may be open between %s and %s, PROXY FIX closes them", slots, u.Source, u.Target)
 }
 
 // Ranges writes ascending slots as people do: "0-5 9".

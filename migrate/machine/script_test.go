@@ -194,7 +194,7 @@ func (s *script) result(f []string, reason string) Result {
 	return r
 }
 
-// lookOf reads "1-3:own", "2:open+5" (five keys on the target), "3:there", "4:lost", "5:other", "6:unmarked+2".
+// lookOf reads "1-3:own", "2:open+5" (five keys on the target), "3:there", "4:lost", "5:other", "6:unmarked+2", "7:nobody".
 func lookOf(t *testing.T, w string) []SlotLook {
 	slots, how, _ := strings.Cut(w, ":")
 	how, keys, _ := strings.Cut(how, "+")
@@ -207,6 +207,8 @@ func lookOf(t *testing.T, w string) []SlotLook {
 		l.SourceOwns, l.TargetOwns = false, true
 	case "lost":
 		l.SourceOwns = false
+	case "nobody":
+		l.SourceOwns, l.Unowned = false, true
 	case "other":
 		l.OtherOpen = true
 	default:

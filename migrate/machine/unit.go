@@ -2,6 +2,7 @@ package machine
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"slotproxy/migrate/journal"
@@ -49,6 +50,7 @@ type unit struct {
 	after     func(*unit)
 	failed    int // atomic attempts
 	tries     int // of this step in a row, without Done
+	undrained int // Holds in a row that were not drained
 	fails     int // results in a row that brought nothing
 	looks     int // Looks in a row that showed nothing to act on
 	lost      time.Duration
@@ -219,7 +221,11 @@ func (m *Machine) block(u *unit, reason string) {
 func (m *Machine) leave(u *unit, reason string) {
 	m.drop(u)
 	if u.opened {
-		m.left = append(m.left, leftOver(u, reason))
+		text := leftOver(u)
+		if !strings.Contains(m.reason, reason) {
+			text += " (" + reason + ")"
+		}
+		m.left = append(m.left, text)
 	}
 }
 

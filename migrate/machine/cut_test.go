@@ -1,0 +1,112 @@
+package machine
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"slotproxy/migrate/plan"
+)
+
+func upTo(n int) []uint16 {
+	out := make([]uint16, n)
+	for i := range out {
+		out[i] = uint16(i)
+	}
+	return out
+}
+
+func each(n int, keys int64) []int64 { return slices.Repeat([]int64{keys}, n) }
+
+func TestUnitsFitTheirBudget(t *testing.T) {
+	tests := []struct {
+		name   string
+		engine string
+		slots  int
+		keys   []int64
+		rate   float64
+		want   []string // "slots/keys", with "online" where it is
+	}{
+		// 20 000 keys a second and 25 ms are 500 keys.
+		{"as many slots as fit the hold budget", Legacy, 7, each(7, 200), 20_000, []string{"0-1/400", "2-3/400", "4-5/400", "6/200"}},
+		{"more where the nodes are faster", Legacy, 7, each(7, 200), 60_000, []string{"0-6/1400"}},
+		{"a slot that does not fit moves online, alone", Legacy, 3, []int64{100, 501, 100}, 20_000, []string{"0/100", "1/501 online", "2/100"}},
+		{"one that fits exactly is held", Legacy, 2, []int64{500, 500}, 20_000, []string{"0/500", "1/500"}},
+		{"empty slots go together, up to 64", Legacy, 130, each(130, 0), 20_000, []string{"0-63/0", "64-127/0", "128-129/0"}},
+		{"slots of which nothing is known go one by one", Legacy, 2, nil, 20_000, []string{"0/0", "1/0"}},
+		{"streams are bounded by slots", Atomic, 600, each(600, 10), 20_000, []string{"0-255/2560", "256-511/2560", "512-599/880"}},
+		{"and by keys", Atomic, 4, each(4, 60_000), 20_000, []string{"0/60000", "1/60000", "2/60000", "3/60000"}},
+		{"one slot may be more than that", Atomic, 2, []int64{300_000, 10}, 20_000, []string{"0/300000", "1/10"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := New(Spec{
+				Plan:    &plan.Plan{Moves: []plan.Move{{Source: "a", Target: "b", Slots: upTo(tt.slots)}}},
+				Keys:    tt.keys,
+				Options: Options{Engine: tt.engine},
+			})
+			mv := m.moves[0]
+			mv.rate = tt.rate
+			var got []string
+			for m.pending() {
+				u := m.cut(mv)
+				text := fmt.Sprintf("%s/%d", Ranges(u.Slots), u.Keys)
+				if u.Online {
+					text += " online"
+				}
+				got = append(got, text)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheRateFollowsWhatWasMeasured(t *testing.T) {
+	tests := []struct {
+		name  string
+		moves []Result
+		want  float64
+	}{
+		{"nothing yet", nil, startRate},
+		{"a part of each Move", []Result{{Keys: 1000, Took: 10 * time.Millisecond}}, 0.7*startRate + 0.3*100_000},
+		{"few keys measure the network", []Result{{Keys: 10, Took: time.Millisecond}}, startRate},
+		{"no time is no measure", []Result{{Keys: 1000}}, startRate},
+		{"a stopped node is not believed for ever", slices.Repeat([]Result{{Keys: 50, Took: time.Hour}}, 50), leastRate},
+		{"a clock that jumps neither", slices.Repeat([]Result{{Keys: 1e9, Took: 1}}, 50), mostRate},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			mv := &move{rate: startRate}
+			for _, r := range tt.moves {
+				mv.measure(r)
+			}
+			if mv.rate != tt.want {
+				t.Errorf("got %v, want %v", mv.rate, tt.want)
+			}
+		})
+	}
+}
+
+func TestRangesReadAsPeopleWriteThem(t *testing.T) {
+	for want, slots := range map[string][]uint16{
+		"": {}, "7": {7}, "0-1": {0, 1}, "0-5 9": {0, 1, 2, 3, 4, 5, 9}, "1 3 16382-16383": {1, 3, 16382, 16383},
+	} {
+		if got := Ranges(slots); got != want {
+			t.Errorf("%v: got %q, want %q", slots, got, want)
+		}
+	}
+}
+
+func TestWaitsDoubleUpToTheirBound(t *testing.T) {
+	for n, want := range map[int]time.Duration{
+		0: 10 * time.Millisecond, 1: 10 * time.Millisecond, 2: 20 * time.Millisecond, 8: 1280 * time.Millisecond,
+		9: 2 * time.Second, 1_000_000: 2 * time.Second,
+	} {
+		if got := backoff(n); got != want {
+			t.Errorf("after %d: got %v, want %v", n, got, want)
+		}
+	}
+}
