@@ -247,6 +247,16 @@ func TestANodeThatIsOlderThanTheOthersIsFoundOut(t *testing.T) {
 	_, addr := serve(t, Config{Info: faceOf(testcluster.NeedNewest(t))}, cl.Addrs()...)
 	c := connect(t, addr)
 	all := fill(c)
+	for _, key := range []string{"k*7", "h2?0", "k1"} { // first such as few keys, by which it cannot be told
+		few := map[string]bool{}
+		for k := range all {
+			if globMatch([]byte(key), []byte(k)) {
+				few[k] = true
+			}
+		}
+		_, addr := serve(t, Config{Info: faceOf(testcluster.NeedNewest(t))}, cl.Addrs()...)
+		wantAll(t, "SCAN MATCH "+key, connect(t, addr).sweep([]string{"SCAN"}, []string{"MATCH", key}, nil), few)
+	}
 	wantAll(t, "SCAN", c.sweep([]string{"SCAN"}, nil, nil), all)
 	wantAll(t, "KEYS", counted(texts(c.ask("KEYS", "*"))), all)
 }

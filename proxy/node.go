@@ -36,7 +36,8 @@ type node struct {
 	retryAt int64      // loop time before which it is not dialed again
 	fails   uint8      // dials that failed in a row
 	took    times      // from written to answered, of all but blocking commands
-	older   bool       // keeps the keys of all slots in one table, although the version says otherwise, see older.go
+	known   bool       // it has told its version, or will not; then older says how it keeps its keys
+	older   bool       // keeps the keys of all slots in one table, see older.go
 }
 
 // nodeAt finds or makes the node with this address.

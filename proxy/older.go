@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -188,20 +189,61 @@ func (l *loop) typesCame(r *request) bool {
 // slotOrdered says that a node keeps its keys by slot, and its cursors have the slot in the low bits: Valkey since 8.0,
 // Redis since 7.4.
 func (l *loop) slotOrdered(n *node) bool {
-	if n.older {
-		return false
-	}
 	face := l.p.cfg.Info()
-	major, rest, _ := bytes.Cut([]byte(face.Version), []byte("."))
-	minor, _, _ := bytes.Cut(rest, []byte("."))
-	a, _ := strconv.Atoi(string(major))
-	b, _ := strconv.Atoi(string(minor))
-	return a >= 8 || face.Name == "redis" && a == 7 && b >= 4
+	return !n.older && (n.known || ordersSlots(face.Name, face.Version))
 }
 
-// disproved says that a page, with the node's cursor behind it, cannot come from a node that keeps its keys by slot: in a
-// cluster that is being upgraded not all nodes are what the version that the proxy knows makes of them.
+func ordersSlots(name, version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, _ := strconv.Atoi(major)
+	b, _ := strconv.Atoi(minor)
+	return a >= 8 || name == "redis" && a == 7 && b >= 4
+}
+
+var helloCommand = resp.AppendCommandStrings(nil, "HELLO")
+
+// introduce asks a node for its version, once, before the first walk over it: in a cluster that is being upgraded not all
+// nodes are of the version that the proxy knows.
+func (l *loop) introduce(r *request, n *node) {
+	r.walk.from = n
+	r.enter(stateSent)
+	l.askNode(r, n, helloCommand)
+	r.fan.stage = (*loop).introduced
+	r.sess.sendParts(r)
+}
+
+// introduced takes the version. A node that does not tell it is taken for one like the others.
+func (l *loop) introduced(r *request) bool {
+	n, p := r.walk.from, r.fan.parts[0]
+	if p.reply[0] == '-' && (p.ownError || redirects(p.reply)) {
+		return l.stepFailed(r, p)
+	}
+	name, version := bulkAfter(p.reply, "server"), bulkAfter(p.reply, "version")
+	if version == "" {
+		face := l.p.cfg.Info()
+		name, version = face.Name, face.Version
+	}
+	n.known, n.older = true, n.older || !ordersSlots(name, version)
+	l.step(r)
+	return true
+}
+
+// bulkAfter is the value of a field in the reply to HELLO, an array or a map; empty if there is none.
+func bulkAfter(reply []byte, field string) string {
+	_, rest, found := bytes.Cut(reply, resp.AppendBulkString(nil, field))
+	if size, err := resp.Skip(rest); found && err == nil && size > 0 && rest[0] == '$' {
+		return string(scalar(rest[:size]))
+	}
+	return ""
+}
+
+// disproved says that a page, with the node's cursor behind it, cannot come from a node that keeps its keys by slot, whatever
+// it said of its version.
 func (w *walk) disproved(cursor uint64) bool {
+	if cursor != 0 && int(cursor%router.Slots) < w.slot {
+		return true
+	}
 	for _, key := range w.page {
 		slot := int(router.Slot(key))
 		if slot < w.slot || cursor != 0 && slot > int(cursor%router.Slots) {

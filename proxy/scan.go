@@ -145,6 +145,10 @@ func (l *loop) step(r *request) {
 		l.pauseWalk(r, causeNoOwner)
 		return
 	}
+	if !owner.known {
+		l.introduce(r, owner)
+		return
+	}
 	r.enter(stateSent)
 	w.rounds++
 	w.from = owner
@@ -396,6 +400,10 @@ func (l *loop) goToTarget(r *request) bool {
 			return l.finishWalk(r)
 		}
 		l.pauseWalk(r, causeRedirects)
+		return true
+	}
+	if !f.to.known {
+		l.introduce(r, f.to)
 		return true
 	}
 	w.from, w.upTo = f.to, w.slot+1

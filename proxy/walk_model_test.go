@@ -63,8 +63,13 @@ func newMoving(t *testing.T, m *moving, seed uint64) (addr string) {
 	for _, k := range m.names {
 		m.slots[slotOf(k)] = append(m.slots[slotOf(k)], k)
 	}
+	version := "7.0.0"
+	if m.ordered {
+		version = "8.0.0"
+	}
 	for i := range 2 {
 		n := m.set.Node(i)
+		n.Every("HELLO", introduces(version))
 		n.Every("SCAN ...", testnode.Answer(func(c testnode.Command) string { return m.scan(i, c.Args) }))
 		n.Every("TYPE *", testnode.Answer(func(c testnode.Command) string { return m.kind(i, c.Args[1], c.Asking) }))
 		n.Every("CLUSTER COUNTKEYSINSLOT *", testnode.Answer(func(c testnode.Command) string {
@@ -74,12 +79,13 @@ func newMoving(t *testing.T, m *moving, seed uint64) (addr string) {
 			return string(bulks(m.inSlot(i, c.Args[2])))
 		}))
 	}
-	version := "7.0.0"
-	if m.ordered {
-		version = "8.0.0"
-	}
 	_, addr = serve(t, Config{Loops: 1, Info: func() ServerFace { return ServerFace{Name: "redis", Version: version} }}, m.set.Addrs()...)
 	return addr
+}
+
+// introduces is the reply of a node of this version to HELLO.
+func introduces(version string) testnode.Action {
+	return testnode.Raw(string(bulks([]string{"server", "redis", "version", version})))
 }
 
 func (m *moving) add(key string) {

@@ -58,6 +58,7 @@ func TestKeysGivesEachKeyOnceToAUserWithoutCluster(t *testing.T) {
 	x := tagOf(s, s.owner, 0)
 	for i := range 3 {
 		n := s.set.Node(i)
+		n.Every("HELLO", introduces("7.0.0"))
 		n.Every("CLUSTER COUNTKEYSINSLOT *", testnode.Error("NOPERM this user has no permissions to run the 'cluster|countkeysinslot' command"))
 		n.Every("CLUSTER NODES", testnode.Default())
 		n.Every("TYPE *", testnode.Raw("+none\r\n"))
