@@ -80,6 +80,7 @@ type Engine struct {
 // memory is what the engine keeps of a unit between its steps. It speeds steps up and makes them more careful; nothing
 // depends on it, as a restart loses it.
 type memory struct {
+	biggest   int64     // bytes of the largest key that Prepare has seen
 	weight    weight    // of the source's keys, from Prepare
 	heldAt    time.Time // zero: the gate is not held by this engine
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
