@@ -46,7 +46,7 @@ type clientMode struct {
 func (s *session) mode() clientMode {
 	m := clientMode{Multi: -1, Redirect: s.redirectsTo()}
 	if s.tx != nil {
-		m.Multi, m.MultiSize = int(s.tx.n), len(s.tx.buf)
+		m.Multi, m.MultiSize = int(s.tx.n), len(s.tx.r.buf)
 	}
 	if s.watch != nil {
 		m.Watch = 1 // at least

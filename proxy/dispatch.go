@@ -100,24 +100,19 @@ func (s *session) ownError(text string) {
 
 // say puts a reply that is already known behind the replies that are still due.
 func (s *session) say(reply []byte) {
-	if s.capturing {
+	switch {
+	case s.capturing:
 		s.captured = append(s.captured, reply...)
 		return
-	}
-	if s.head == nil {
-		s.emit(reply)
-		s.checkOutput()
+	case s.hearing.deaf():
 		return
+	case s.tail != nil:
+		s.l.keepBehind(s.tail, reply)
+	case s.tx != nil:
+		s.whisper(reply)
+	default:
+		s.write(reply)
 	}
-	if t := s.tail; t.state == stateDone && t.rule == nil && t.muted == s.hearing.deaf() && len(t.reply)+len(reply) < keepBuf {
-		s.l.keepReply(t, reply) // +QUEUED, mostly
-		s.checkOutput()
-		return
-	}
-	r := s.l.newRequest()
-	r.state = stateDone
-	s.enqueue(r)
-	s.l.keepReply(r, reply)
 	s.checkOutput()
 }
 
@@ -126,18 +121,7 @@ func (s *session) say(reply []byte) {
 func (s *session) request(rule *router.Rule, raw []byte) *request {
 	l := s.l
 	r := l.newRequest()
-	r.rule = rule
-	r.start = l.now
-	r.deadline = l.now + l.limits.RedirectBudget.Nanoseconds()
-	r.write = rule.Flags&router.FlagWrite != 0
-	if s.caching != "" {
-		r.caching, s.caching = s.caching, ""
-	}
-	r.once = !rule.Repeatable
-	r.class = metrics.ClassRead
-	if r.write {
-		r.class = metrics.ClassWrite
-	}
+	s.label(r, rule)
 	switch {
 	case raw == nil:
 	case !s.parser.Canonical:
@@ -151,6 +135,22 @@ func (s *session) request(rule *router.Rule, raw []byte) *request {
 	}
 	s.enqueue(r)
 	return r
+}
+
+// label notes what r is a request for.
+func (s *session) label(r *request, rule *router.Rule) {
+	r.rule = rule
+	r.start = s.l.now
+	r.deadline = r.start + s.l.limits.RedirectBudget.Nanoseconds()
+	r.write = rule.Flags&router.FlagWrite != 0
+	if s.caching != "" {
+		r.caching, s.caching = s.caching, ""
+	}
+	r.once = !rule.Repeatable
+	r.class = metrics.ClassRead
+	if r.write {
+		r.class = metrics.ClassWrite
+	}
 }
 
 // sendInOrder sends r now if nothing of the client's stands before it, and leaves it to the order pass otherwise.

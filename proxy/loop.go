@@ -45,6 +45,8 @@ type loop struct {
 	again    []*conn // have buffered input to offer again
 	sessions []*session
 	nodes    map[string]*node
+	homeAddr *string // the choice of all loops that homeNode was looked up for, nil: look again
+	homeNode *node   // nil when this loop does not know it
 	profiles map[profileKey]*profile
 	monitors []*session        // clients with MONITOR
 	trackers int               // clients with CLIENT TRACKING
@@ -54,6 +56,7 @@ type loop struct {
 
 	cmds      *commandSet
 	bodies    bodies
+	handy     handyCodes
 	table     *router.Table
 	primaries []*node // that have not failed
 	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.

@@ -14,9 +14,9 @@ import (
 
 // transaction is what a client has queued since MULTI.
 type transaction struct {
-	buf     []byte // from the pool: MULTI and the commands as they go on the wire
-	n       uint32 // commands
-	failed  bool   // one was refused: EXEC will do nothing
+	r       *request // the one to be sent: its buffer takes MULTI and the commands as they go on the wire
+	n       uint32   // commands
+	failed  bool     // one was refused: EXEC will do nothing
 	slot    uint16
 	hasSlot bool
 	write   bool
@@ -26,6 +26,7 @@ type transaction struct {
 	script  bool
 	bodies  [][]byte // of scripts that its commands bring
 	uses    []*code  // scripts that its commands name
+	names   [][]byte // of scripts that nobody knew when they were queued: somebody may have brought them before EXEC
 	other   bool     // has chosen another database
 	db      int      // the database that the client is in behind it
 	own     []ownReply
@@ -55,6 +56,7 @@ var (
 	queuedReply   = []byte("+QUEUED\r\n")
 	multiProbe    = []byte("*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n")
 	unwatchBytes  = []byte("*1\r\n$7\r\nUNWATCH\r\n")
+	emptyArray    = []byte("*0\r\n")
 	execAbortLine = []byte("-EXECABORT Transaction discarded because of previous errors.\r\n")
 )
 
@@ -162,7 +164,8 @@ func (s *session) beginTransaction() {
 		t = &transaction{}
 	}
 	s.spare = nil
-	t.buf = append(s.l.pool.get(512), multiCommand...)
+	t.r = s.l.newRequest()
+	s.l.setBuf(t.r, multiCommand)
 	t.db = s.profile.key.db
 	s.tx = t
 }
@@ -173,9 +176,27 @@ func (s *session) dropTransaction() {
 	if t == nil {
 		return
 	}
-	s.l.pool.put(t.buf)
+	t.r.refs++
+	s.l.release(t.r)
 	*t = transaction{own: t.own[:0], key: t.key[:0]}
 	s.spare, s.tx = t, nil
+}
+
+// whisper puts what a command of a transaction is answered into the output. A client that sends the whole of it in one piece
+// gets these replies with that of EXEC, in one write instead of two.
+func (s *session) whisper(reply []byte) {
+	if !s.closed {
+		s.out.write(&s.l.pool, reply)
+		s.whispered = true
+	}
+}
+
+// speakUp flushes what has been whispered, unless EXEC is on its way: then its reply does.
+func (s *session) speakUp() {
+	s.whispered = false
+	if !s.closed && (s.head == nil || s.head.pre == 0 || s.head.state != stateSent) {
+		s.touch()
+	}
 }
 
 // answered counts a command that the proxy has answered itself, and answers it.
@@ -234,13 +255,17 @@ func (t *transaction) notes(l *loop, rule *router.Rule, args [][]byte) {
 		t.bodies = append(t.bodies, append([]byte(nil), body...))
 		return
 	}
-	t.uses = append(t.uses, l.codeOf(rule, args)...)
+	known := l.codeOf(rule, args)
+	if known == nil && (rule.Name == "evalsha" || rule.Name == "evalsha_ro") {
+		t.names = append(t.names, bytes.Clone(args[1]))
+	}
+	t.uses = append(t.uses, known...)
 }
 
 // enlistBytes queues a command that the node will run.
 func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	t := s.tx
-	if t.n >= maxQueuedCommands || len(t.buf)+len(raw) > maxQueuedBytes {
+	if t.n >= maxQueuedCommands || len(t.r.buf)+len(raw) > maxQueuedBytes {
 		return s.refuse(rule, errTextBigTransaction)
 	}
 	t.write = t.write || mayWrite(rule)
@@ -250,10 +275,10 @@ func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 		t.notes(s.l, rule, s.parser.Args)
 	}
 	if s.parser.Canonical {
-		t.append(s.l, raw)
+		s.l.extend(t.r, raw)
 	} else {
 		s.l.scratch = resp.AppendCommand(s.l.scratch[:0], s.parser.Args...)
-		t.append(s.l, s.l.scratch)
+		s.l.extend(t.r, s.l.scratch)
 	}
 	t.n++
 	s.answered(rule, queuedReply)
@@ -278,7 +303,7 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 		args[i] = append([]byte(nil), a...)
 	}
 	t.own = append(t.own, ownReply{at: int(t.n), rule: rule, args: args})
-	t.append(s.l, pingCommand)
+	s.l.extend(t.r, pingCommand)
 	t.n++
 	s.answered(rule, queuedReply)
 	return true
@@ -290,7 +315,7 @@ func (s *session) enlistSelect(rule *router.Rule, raw []byte) bool {
 	n, ok := resp.ParseInt(s.parser.Args[1])
 	if ok && int(n) == s.tx.db && !s.tx.other {
 		s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), rule: okRule})
-		s.tx.append(s.l, pingCommand)
+		s.l.extend(s.tx.r, pingCommand)
 		s.tx.n++
 		s.answered(rule, queuedReply)
 		return true
@@ -304,13 +329,6 @@ func (s *session) enlistSelect(rule *router.Rule, raw []byte) bool {
 
 // okRule answers SELECT of the database that the client is in.
 var okRule = &router.Rule{Name: "select", Answer: "+OK"}
-
-func (t *transaction) append(l *loop, b []byte) {
-	if n := len(t.buf) + len(b); n > cap(t.buf) {
-		t.buf = l.pool.grow(t.buf, max(n, 2*len(t.buf)))
-	}
-	t.buf = append(t.buf, b...)
-}
 
 func (s *session) discard(rule *router.Rule) bool {
 	if s.tx == nil {
@@ -343,20 +361,22 @@ func (s *session) exec(rule *router.Rule) bool {
 		return s.refuse(rule, errTextCrossSlot)
 	case t.n == 0 && s.watch == nil:
 		s.dropTransaction()
-		s.answered(rule, resp.AppendArray(nil, 0))
+		s.answered(rule, emptyArray)
 		return true
 	}
-	t.append(s.l, execCommand)
+	s.l.extend(t.r, execCommand)
 	for _, body := range t.bodies {
 		s.l.learn(body)
 	}
-	r := s.request(rule, nil)
-	if len(t.buf) > keepBuf {
-		r.take(t.buf)
-	} else {
-		s.l.setBuf(r, t.buf)
-		s.l.pool.put(t.buf)
+	for _, name := range t.names {
+		if x := s.l.find(name); x != nil {
+			t.uses = append(t.uses, x)
+		}
 	}
+	r := t.r
+	t.r = nil
+	s.label(r, rule)
+	s.enqueue(r)
 	r.slot, r.hasSlot, r.multi = t.slot, t.hasSlot, t.multi
 	r.write, r.once, r.script, r.uses = t.write, t.once, t.script, t.uses
 	r.pre = t.n + 1

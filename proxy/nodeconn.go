@@ -34,17 +34,18 @@ type nodeConn struct {
 	halfReply  bool   // bytes of the current reply have been consumed
 	halfPush   []byte // the beginning of an out-of-band message
 
-	leased   bool                // one client's at a time, see lease.go
-	busy     bool                // a lease that somebody has
-	cancels  int                 // CLIENT UNBLOCKs for it that are under way: until they are through nobody else may have it
-	kept     bool                // a lease that its client holds on to between commands
-	clientID int64               // of a lease: its name on the node, 0 unknown
-	idleFrom int64               // of a lease that nobody has: loop time since when
-	loaded   map[uint64]struct{} // scripts that the node has, by their id, see scripts.go
-	nonces   fifo                // of the requests in the queue, the ones that check the replies to scripts, see suspect.go
-	aside    []byte              // of a reply in pieces that nobody waits for: the first bytes, to tell it from a nonce's
-	suspect  uint64              // session whose script may have upset the count of replies, 0 none, see suspect.go
-	feed     feeder              // takes everything that the node sends after the handshake; nil: replies to requests
+	leased     bool                // one client's at a time, see lease.go
+	busy       bool                // a lease that somebody has
+	cancels    int                 // CLIENT UNBLOCKs for it that are under way: until they are through nobody else may have it
+	kept       bool                // a lease that its client holds on to between commands
+	clientID   int64               // of a lease: its name on the node, 0 unknown
+	idleFrom   int64               // of a lease that nobody has: loop time since when
+	loaded     map[uint64]struct{} // scripts that the node has, by their id, see scripts.go
+	loadedLast uint64              // of these, the one that was asked for last, 0 none
+	nonces     fifo                // of the requests in the queue, the ones that check the replies to scripts, see suspect.go
+	aside      []byte              // of a reply in pieces that nobody waits for: the first bytes, to tell it from a nonce's
+	suspect    uint64              // session whose script may have upset the count of replies, 0 none, see suspect.go
+	feed       feeder              // takes everything that the node sends after the handshake; nil: replies to requests
 }
 
 // feeder takes over a node connection that is not one of requests and replies: subscriptions.
@@ -197,6 +198,9 @@ func (c *nodeConn) consume(data []byte) (used, need int) {
 	c.l.beginQuiet() // one order pass a client for all replies of this read
 	defer c.l.endQuiet()
 	for used < len(data) {
+		if used += c.skipQueued(data[used:]); used == len(data) {
+			break
+		}
 		n, done, err := c.framer.Feed(data[used:])
 		if err != nil {
 			c.l.stats.Desyncs++
@@ -322,6 +326,26 @@ func (c *nodeConn) swallow(r *request, piece []byte) error {
 	}
 	c.skipped++
 	return nil
+}
+
+// skipQueued swallows what a node says while a transaction is queued and nothing is wrong with it.
+func (c *nodeConn) skipQueued(data []byte) (n int) {
+	r := c.queue.first()
+	if r == nil || c.skipped >= r.lead || r.end > c.sent || c.nonces.n > 0 || c.feed != nil || !c.framer.Between() {
+		return 0
+	}
+	for c.skipped < r.lead {
+		switch rest := data[n:]; {
+		case bytes.HasPrefix(rest, queuedReply):
+			n += len(queuedReply)
+		case bytes.HasPrefix(rest, okReply):
+			n += len(okReply)
+		default:
+			return n
+		}
+		c.skipped++
+	}
+	return n
 }
 
 // maxPush bounds an out-of-band message that is being collected: the longest string of a server.

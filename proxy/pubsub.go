@@ -313,7 +313,10 @@ func (l *loop) home() *node {
 	for range 3 { // another loop may choose at the same moment
 		addr := l.p.home.Load()
 		if addr != nil {
-			if n := l.nodes[*addr]; n != nil && l.reachable(n) {
+			if addr != l.homeAddr { // strings are compared once a choice, not once a message
+				l.homeAddr, l.homeNode = addr, l.nodes[*addr]
+			}
+			if n := l.homeNode; n != nil && l.reachable(n) {
 				return n
 			}
 		}

@@ -29,6 +29,7 @@ type request struct {
 
 	buf    []byte // the command as it goes on the wire; ours until the last reference is gone
 	reply  []byte // reply bytes that had to be kept, from the pool
+	behind []byte // replies of the proxy's own that its client gets behind this one, from the pool
 	weight int    // of a command with parts: their number, for the client's window
 	args   int    // number of arguments, for the error texts of part commands
 
@@ -163,6 +164,7 @@ func (l *loop) release(r *request) {
 		l.dropWalk(r)
 	}
 	l.dropReply(r)
+	l.dropBehind(r)
 	if r.grant != nil {
 		r.grant.node.returned(r.grant)
 	}
@@ -225,6 +227,41 @@ func (l *loop) dropReply(r *request) {
 	}
 	l.pool.put(r.reply)
 	r.reply = nil
+}
+
+// keepBehind lets b follow the reply to r. Commands that the proxy answers itself need no request of their own.
+func (l *loop) keepBehind(r *request, b []byte) {
+	if r.behind == nil {
+		r.behind = l.pool.get(len(b))
+	} else if n := len(r.behind) + len(b); n > cap(r.behind) {
+		r.behind = l.pool.grow(r.behind, max(n, 2*len(r.behind)))
+	}
+	r.behind = append(r.behind, b...)
+	r.sess.held += len(b)
+}
+
+func (l *loop) dropBehind(r *request) {
+	if r.behind == nil {
+		return
+	}
+	if s := r.sess; s != nil {
+		s.held -= len(r.behind)
+	}
+	l.pool.put(r.behind)
+	r.behind = nil
+}
+
+// extend appends b to the command of r, which is not sent yet.
+func (l *loop) extend(r *request, b []byte) {
+	n := len(r.buf) + len(b)
+	switch {
+	case n <= cap(r.buf):
+	case r.pooled:
+		r.buf = l.pool.grow(r.buf, max(n, 2*len(r.buf)))
+	default:
+		r.buf, r.pooled = append(l.pool.get(max(n, 2*len(r.buf))), r.buf...), true
+	}
+	r.buf = append(r.buf, b...)
 }
 
 // fanout is the state of a command that has parts: one for each slot, or one for each node.

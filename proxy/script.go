@@ -57,7 +57,7 @@ func (l *loop) codeOf(rule *router.Rule, args [][]byte) []*code {
 			l.learn(body)
 		}
 	case "evalsha", "evalsha_ro":
-		if x := l.p.scripts.find(args[1]); x != nil {
+		if x := l.find(args[1]); x != nil {
 			return x.alone
 		}
 	}
@@ -193,7 +193,7 @@ func (l *loop) scriptGone(c *nodeConn, r *request, _, answer []byte) bool {
 	if string(answer) != "*1\r\n:0\r\n" {
 		return false // the script itself says NOSCRIPT, or the user may not ask
 	}
-	delete(c.loaded, r.uses[0].id)
+	c.unload(r.uses[0])
 	r.reloaded = true
 	l.hold(r)
 	return true

@@ -155,6 +155,42 @@ type bodies struct {
 
 var bodySeed = maphash.MakeSeed()
 
+// handyCodes are the scripts that a loop has lately been asked for by name, so that it need not lock the registry for each
+// command. The names are digests: their digits are as good as a hash.
+type handyCodes struct {
+	at      [64]handyCode
+	changes uint64 // of the registry when the first was put here
+}
+
+type handyCode struct {
+	code  *code
+	until int64 // loop time from which the registry has to hear again that somebody uses it
+}
+
+// tellAgain is how long the registry need not hear that a script is used: nothing compared with the time in which
+// maxScripts others are.
+const tellAgain = int64(1e9)
+
+// find returns the script of this name, nil when it is not known.
+func (l *loop) find(name []byte) *code {
+	if len(name) != shaSize {
+		return nil
+	}
+	h := &l.handy
+	if n := l.p.scripts.changes.Load(); n != h.changes {
+		*h = handyCodes{changes: n}
+	}
+	place := &h.at[(uint(name[0])*16+uint(name[1]))%uint(len(h.at))]
+	if l.now < place.until && string(name) == place.code.sha {
+		return place.code
+	}
+	x := l.p.scripts.find(name)
+	if x != nil {
+		*place = handyCode{code: x, until: l.now + tellAgain}
+	}
+	return x
+}
+
 // learn remembers the script of an EVAL. Only the first of a script costs a SHA-1.
 func (l *loop) learn(body []byte) {
 	if len(body) > maxScript {
@@ -175,7 +211,11 @@ func (l *loop) learn(body []byte) {
 // load makes sure that the node has a script before the next command on this connection. What it answers does not matter
 // here: if the script is still missing, the command that names it will say so.
 func (c *nodeConn) load(x *code) {
+	if c.loadedLast == x.id {
+		return
+	}
 	if _, done := c.loaded[x.id]; done {
+		c.loadedLast = x.id
 		return
 	}
 	if c.loaded == nil || len(c.loaded) >= maxLoaded {
@@ -184,7 +224,13 @@ func (c *nodeConn) load(x *code) {
 	c.loaded[x.id] = struct{}{}
 	c.l.ask(c, x.load, func(_ *loop, _ *request, reply []byte) {
 		if len(reply) == 0 || reply[0] == '-' {
-			delete(c.loaded, x.id)
+			c.unload(x)
 		}
 	})
+}
+
+// unload notes that the node does not have the script.
+func (c *nodeConn) unload(x *code) {
+	delete(c.loaded, x.id)
+	c.loadedLast = 0
 }

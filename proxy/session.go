@@ -75,14 +75,24 @@ type session struct {
 	monitors  bool           // MONITOR
 	watched   bool           // the command at hand has to be shown to those with MONITOR
 	pushes    []byte         // messages that came in the middle of a reply
+	whispered bool           // replies are in the output that a flush may wait for, see whisper
 	captured  []byte         // what a command of a transaction answers, see capture
 	capturing bool
 	reason    metrics.DisconnectReason
 	commands  uint64 // complete commands ever received
 }
 
-// consume parses and routes whole commands from the front of data.
+// consume takes whole commands from the front of data.
 func (s *session) consume(data []byte) (used, need int) {
+	used, need = s.parse(data)
+	if s.whispered {
+		s.speakUp()
+	}
+	return used, need
+}
+
+// parse parses and routes the commands.
+func (s *session) parse(data []byte) (used, need int) {
 	if s.ending {
 		return len(data), 0
 	}
@@ -227,6 +237,10 @@ func (s *session) shift() {
 		s.forget() // behind its reply, which the client may just have put into its cache
 	}
 	s.l.dropReply(r)
+	if r.behind != nil {
+		s.write(r.behind)
+		s.l.dropBehind(r)
+	}
 	r.sess = nil
 	s.l.release(r)
 }
@@ -285,12 +299,12 @@ func (s *session) endStream(r *request, piece []byte) {
 		s.streamed = 0
 	}
 	r.enter(stateDone)
-	s.shift()
 	if s.pushes != nil {
 		s.write(s.pushes)
 		s.held -= len(s.pushes)
 		s.pushes = nil
 	}
+	s.shift()
 	s.checkOutput()
 	s.deliver()
 	if s.unsent > 0 {
@@ -431,6 +445,7 @@ func (s *session) lost(err error) {
 	for r := s.head; r != nil; {
 		next := r.next
 		r.next = nil
+		l.dropBehind(r)
 		l.abandon(r)
 		l.release(r)
 		r = next

@@ -194,6 +194,7 @@ func (l *loop) dropLostNodes(known []*node) {
 		}
 		if gone && len(n.conns) == 0 {
 			delete(l.nodes, addr)
+			l.homeAddr = nil
 		}
 	}
 }

@@ -91,7 +91,7 @@ func (c *nodeConn) askMulti() {
 }
 
 var (
-	echoName    = []byte("ECHO")
+	echoPrefix  = []byte("*2\r\n$4\r\nECHO\r\n")
 	helloPrefix = []byte("*3\r\n$5\r\nHELLO\r\n$1\r\n2\r\n")
 )
 
@@ -104,11 +104,12 @@ func (c *nodeConn) sendNonce() {
 	for i := range digits {
 		digits[i] = "0123456789abcdef"[n>>(4*i)&15]
 	}
+	prefix := helloPrefix
 	if c.profile.echo {
-		r.buf = resp.AppendCommand(r.buf[:0], echoName, digits[:])
-	} else {
-		r.buf = resp.AppendBulk(append(r.buf[:0], helloPrefix...), digits[:])
+		prefix = echoPrefix
 	}
+	l.setBuf(r, prefix)
+	r.buf = resp.AppendBulk(r.buf, digits[:])
 	r.start = int64(c.suspect) // whom it watches; it has no client of its own
 	r.state = stateDone        // nobody waits for it
 	r.conn, r.sentAt = c, l.now

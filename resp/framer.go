@@ -34,6 +34,9 @@ func (f *Framer) Reset() {
 	f.skip, f.seen, f.depth, f.open = 0, 0, 0, false
 }
 
+// Between tells that no part of a reply has been seen yet.
+func (f *Framer) Between() bool { return !f.open }
+
 // Feed takes bytes that follow those consumed by the call before. The first n of
 // them belong to the current reply and are consumed. done: the reply ends there.
 // If it is not done and n < len(buf), the rest is the start of a header line: give

@@ -202,7 +202,11 @@ func launchProxy(t testing.TB, o proxyOptions) *proxy {
 	}
 	args := []string{"serve", "--cluster", strings.Join(o.Seeds, ","), "--listen", p.addr, "--admin", p.admin, "--http", p.http}
 	p.cmd = exec.Command(bin, append(args, o.Args...)...)
-	p.cmd.Env = append(os.Environ(), o.Env...)
+	state, err := os.MkdirTemp(scratch, "state-") // a later proxy on the same port must not find its jobs
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Env = append(append(os.Environ(), "XDG_STATE_HOME="+state), o.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := testcluster.StartProcess(p.cmd); err != nil {
 		t.Fatalf("start %s: %v", bin, err)

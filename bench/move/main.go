@@ -22,14 +22,15 @@ import (
 
 // options are what is measured.
 type options struct {
-	version string
-	slots   int
-	keys    int
-	bytes   int
-	unit    int
-	batch   int
-	ways    string
-	rounds  int
+	version  string
+	slots    int
+	keys     int
+	bytes    int
+	unit     int
+	batch    int
+	ways     string
+	rounds   int
+	replicas int
 }
 
 func main() {
@@ -42,6 +43,7 @@ func main() {
 	flag.IntVar(&o.batch, "batch", 512, "keys of one MIGRATE of the loop")
 	flag.StringVar(&o.ways, "ways", "loop,engine,cli", "in this order")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often")
+	flag.IntVar(&o.replicas, "replicas", 0, "of each of the three primaries")
 	flag.Parse()
 	for range o.rounds {
 		for way := range strings.SplitSeq(o.ways, ",") {
@@ -66,7 +68,7 @@ type world struct {
 
 func measure(o *options, way string) (time.Duration, error) {
 	ctx := context.Background()
-	cl, err := testcluster.Start(ctx, testcluster.Options{Version: testcluster.Version(o.version), Empty: 1})
+	cl, err := testcluster.Start(ctx, testcluster.Options{Version: testcluster.Version(o.version), Empty: 1, Replicas: o.replicas})
 	if err != nil {
 		return 0, err
 	}

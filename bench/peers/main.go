@@ -15,6 +15,8 @@ import (
 // settings of a run.
 type settings struct {
 	bin     string
+	against string // another build of slotproxy, to measure what a change does; empty: none
+	cases   string // of these alone, for a quicker answer; empty: all, and the latency of one client
 	version string
 	rounds  int
 	length  time.Duration // of one measurement
@@ -26,6 +28,8 @@ type settings struct {
 func main() {
 	s := settings{}
 	flag.StringVar(&s.bin, "bin", "bin/slotproxy", "slotproxy to measure")
+	flag.StringVar(&s.against, "against", "", "another build of slotproxy, measured in turn with the others")
+	flag.StringVar(&s.cases, "cases", "", "only these, such as MULTI:16,GET:1: no latency, no bars")
 	flag.StringVar(&s.version, "version", "valkey-9.1", "servers behind the proxies")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds, of which the median counts")
 	seconds := flag.Float64("seconds", 1.5, "length of one measurement")
@@ -36,6 +40,10 @@ func main() {
 	s.length = time.Duration(*seconds * float64(time.Second))
 	if s.rounds < 1 || s.length < 100*time.Millisecond || s.clients < 1 || s.clients > 1000 || s.value < 1 || s.value > 1<<20 || s.keys < 1 {
 		fmt.Fprintln(os.Stderr, "peers: a number is out of range")
+		os.Exit(2)
+	}
+	if err := pick(s.cases); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -77,6 +85,9 @@ func run(ctx context.Context, s settings) (met bool, err error) {
 			}
 		}
 		for i := range latencyRuns * len(w.peers) {
+			if s.cases != "" {
+				break
+			}
 			p := w.peers[(i+round)%len(w.peers)]
 			if err := r.measureLatency(ctx, p, s); err != nil {
 				return false, fmt.Errorf("%s: %w", p.name, err)

@@ -53,8 +53,14 @@ func startWorld(ctx context.Context, s settings) (w *world, err error) {
 	for _, start := range []func() error{
 		func() error { return w.haproxy(addrs[0]) },
 		func() error { return w.twemproxy(addrs) },
-		func() error { return w.slotproxy(s.bin, 1) },
-		func() error { return w.slotproxy(s.bin, 2) },
+		func() error { return w.slotproxy("slotproxy", s.bin, 1) },
+		func() error { return w.slotproxy("slotproxy", s.bin, 2) },
+		func() error {
+			if s.against == "" {
+				return nil
+			}
+			return w.slotproxy("against", s.against, 1)
+		},
 	} {
 		if err := start(); err != nil {
 			return w, err
@@ -124,7 +130,7 @@ func (w *world) twemproxy(backends []string) error {
 	return w.start("twemproxy", addr, "nutcracker", "-c", file, "-s", port, "-a", "127.0.0.1", "-o", filepath.Join(w.dir, "nutcracker.log"))
 }
 
-func (w *world) slotproxy(bin string, loops int) error {
+func (w *world) slotproxy(name, bin string, loops int) error {
 	var addrs [3]string
 	for i := range addrs {
 		var err error
@@ -132,7 +138,7 @@ func (w *world) slotproxy(bin string, loops int) error {
 			return err
 		}
 	}
-	return w.start(fmt.Sprintf("slotproxy %d", loops), addrs[0], bin, "serve", "--cluster", strings.Join(w.cluster.Addrs(), ","),
+	return w.start(fmt.Sprintf("%s %d", name, loops), addrs[0], bin, "serve", "--cluster", strings.Join(w.cluster.Addrs(), ","),
 		"--listen", addrs[0], "--admin", addrs[1], "--http", addrs[2], "--loops", fmt.Sprint(loops))
 }
 

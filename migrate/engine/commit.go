@@ -14,6 +14,9 @@ func (j *job) commit(ctx context.Context) error {
 		return err
 	}
 	if err := j.set(ctx, j.target, "NODE", j.target.ID); err != nil {
+		if owns, lost := j.targetOwns(ctx); lost != nil || owns > 0 {
+			return fail(machine.Unknown, "some slots have changed hands, and then: %v", err)
+		}
 		return err
 	}
 	views, err := j.views(ctx, j.target.Addr)
@@ -47,25 +50,52 @@ func highest(v *router.View, source, target string) bool {
 	return t != nil && (s == nil || t.Epoch > s.Epoch)
 }
 
-// tell spares the other nodes the wait for gossip. Only the source's answer counts.
+// tell makes sure that the other primaries know, and spares them the wait for gossip. The target has told all of them
+// when it took the slots, so most know already. Only the source's answer counts.
 func (j *job) tell(ctx context.Context) error {
-	err := j.set(ctx, j.source, "NODE", j.target.ID)
-	if err != nil && !isReplicaNow(err) {
-		return err
-	}
+	addrs, others := []string{j.source.Addr}, []*peer{j.source}
 	t := j.cfg.Topology()
-	var asks []*ask
 	for _, at := range t.Primaries() {
 		n := &t.Nodes[at]
 		if n.ID == j.source.ID || n.ID == j.target.ID {
 			continue
 		}
-		p, err := j.peer(ctx, n.ID)
-		if err != nil {
-			continue
+		if p, err := j.peer(ctx, n.ID); err == nil {
+			addrs, others = append(addrs, n.Addr), append(others, p)
 		}
-		asks = append(asks, &ask{addr: n.Addr, commands: setslot(p, j.unit.Slots, "NODE", j.target.ID)})
+	}
+	asks := make([]*ask, len(addrs))
+	for i, addr := range addrs {
+		asks[i] = &ask{addr: addr, commands: [][]string{cmd("CLUSTER", "NODES")}}
 	}
 	j.together(ctx, asks...)
+	for i, p := range others {
+		err := j.correct(ctx, p, asks[i])
+		if i == 0 && err != nil && !isReplicaNow(err) {
+			return err
+		}
+	}
 	return nil
+}
+
+// correct tells a node about the slots that it shows otherwise.
+func (j *job) correct(ctx context.Context, p *peer, a *ask) error {
+	if a.err != nil {
+		return a.err
+	}
+	v, err := view(a.addr, a.replies[0])
+	if err != nil {
+		return err
+	}
+	var wrong []uint16
+	for _, s := range j.unit.Slots {
+		o := v.Owner(s)
+		if _, open := v.Open(s); open || o == nil || o.ID != j.target.ID {
+			wrong = append(wrong, s)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return j.setSlots(ctx, p, wrong, "NODE", j.target.ID)
 }

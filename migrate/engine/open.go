@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"strconv"
+	"sync"
 	"time"
 
 	"slotproxy/migrate/machine"
@@ -26,29 +27,68 @@ func setslot(p *peer, slots []uint16, state ...string) [][]string {
 	return commands
 }
 
-// set sends CLUSTER SETSLOT for all slots of the unit. With replicas each one takes a round trip to them on the server, so
-// the time allowed grows with them.
+// setLanes is how many connections share the SETSLOTs of a unit on a node that waits for its replicas. Those that arrive
+// together wait together; on one connection each would wait for a round trip of its own, while clients are held. More would
+// gain little, and a node serves only so many connections.
+const setLanes = 16
+
+// set sends CLUSTER SETSLOT for all slots of the unit.
 func (j *job) set(ctx context.Context, p *peer, state ...string) error {
-	commands := setslot(p, j.unit.Slots, state...)
-	s, err := j.session(ctx, p.Addr)
-	if err != nil {
-		return err
+	return j.setSlots(ctx, p, j.unit.Slots, state...)
+}
+
+func (e *Engine) setSlots(ctx context.Context, p *peer, slots []uint16, state ...string) error {
+	n := 1
+	if p.atLeast(8, 0) && len(e.shard(p.ID)) > 1 {
+		n = min(setLanes, len(slots))
 	}
-	defer j.giveBack(p.Addr, s)
-	_, err = s.must(ctx, j.cfg.Limits.Answer+time.Duration(len(commands))*replicaWait/8, commands...)
-	return err
+	lanes := make([]lane, n)
+	for i, c := range setslot(p, slots, state...) {
+		lanes[i%n].commands = append(lanes[i%n].commands, c)
+	}
+	var wg sync.WaitGroup
+	for i := range lanes {
+		lanes[i].ctx, lanes[i].e, lanes[i].p, lanes[i].limit = ctx, e, p, e.cfg.Limits.Answer
+		if n > 1 {
+			lanes[i].limit += time.Duration(len(lanes[i].commands)) * replicaWait
+		}
+		if i > 0 {
+			wg.Go(lanes[i].run)
+		}
+	}
+	lanes[0].run()
+	wg.Wait()
+	for i := range lanes {
+		if lanes[i].err != nil {
+			return lanes[i].err
+		}
+	}
+	return nil
+}
+
+// lane is a part of the SETSLOTs for a node.
+type lane struct {
+	ctx      context.Context
+	e        *Engine
+	p        *peer
+	limit    time.Duration
+	commands [][]string
+	err      error
+}
+
+func (l *lane) run() {
+	s, err := l.e.session(l.ctx, l.p.Addr)
+	if err != nil {
+		l.err = err
+		return
+	}
+	defer l.e.giveBack(l.p.Addr, s)
+	_, l.err = s.must(l.ctx, l.limit, l.commands...)
 }
 
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
 func (j *job) open(ctx context.Context) error {
 	j.note()
-	// While it imports a slot, Redis 7 believes nobody about its owner: to the target that is still the node that has failed,
-	// so the cluster is down, and it refuses the keys.
-	if j.unit.Failover && !j.target.atLeast(8, 0) {
-		if err := j.set(ctx, j.target, "NODE", j.source.ID); err != nil {
-			return err
-		}
-	}
 	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
 		return err
 	}
@@ -59,6 +99,11 @@ func (j *job) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !j.agree(views[0], views[1]) {
+		if views, err = j.teach(ctx); err != nil {
+			return err
+		}
+	}
 	want := router.Open{Source: j.source.ID, Target: j.target.ID}
 	for _, s := range j.unit.Slots {
 		a, _ := views[0].Open(s)
@@ -68,6 +113,27 @@ func (j *job) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// agree tells whether the target knows that the slots are the source's, if they are.
+func (j *job) agree(source, target *router.View) bool {
+	knows := func(s uint16) bool {
+		o := target.Owner(s)
+		return o != nil && o.ID == j.source.ID
+	}
+	return j.ownedOf(source.Owns) < len(j.unit.Slots) || j.ownedOf(knows) == len(j.unit.Slots)
+}
+
+// teach tells the target whose the slots are. After a failover of the source it may not believe the successor: Redis 7.0
+// takes no news about a slot that it is importing, and a cluster in which a slot belongs to a dead node is down.
+func (j *job) teach(ctx context.Context) ([]*router.View, error) {
+	if err := j.set(ctx, j.target, "NODE", j.source.ID); err != nil {
+		return nil, err
+	}
+	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
+		return nil, err
+	}
+	return j.views(ctx, j.source.Addr, j.target.Addr)
 }
 
 // note remembers which slots this engine opens.
@@ -104,6 +170,7 @@ func (j *job) close(ctx context.Context) error {
 	if err := j.set(ctx, j.target, "STABLE"); err != nil {
 		return err
 	}
+	j.letGo(ctx)
 	j.forget(j.unit)
 	return nil
 }

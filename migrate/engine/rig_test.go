@@ -137,18 +137,35 @@ func (r *rig) unit(id int, slots ...uint16) machine.Unit {
 	return machine.Unit{ID: id, Source: r.cl.Nodes[0].ID, Target: to.ID, Slots: slots, Engine: machine.Legacy}
 }
 
+// attempt does steps in a goroutine of a test; false and the test has failed.
+func (r *rig) attempt(u machine.Unit, steps []machine.Step) bool {
+	for _, s := range steps {
+		u.Committed = u.Committed || s == machine.Release
+		if got := r.try(u, s); got.Outcome != machine.Done {
+			r.Errorf("step %d of %v: outcome %d: %s", s, u.Slots, got.Outcome, got.Reason)
+			return false
+		}
+	}
+	return true
+}
+
 // run does one step that must be Done; Again is tried again for a while.
 func (r *rig) run(u machine.Unit, step machine.Step) machine.Result {
 	r.Helper()
+	got := r.try(u, step)
+	if got.Outcome != machine.Done {
+		r.Fatalf("step %d of %v: outcome %d: %s", step, u.Slots, got.Outcome, got.Reason)
+	}
+	return got
+}
+
+func (r *rig) try(u machine.Unit, step machine.Step) machine.Result {
 	var got machine.Result
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		got = r.e.Run(context.Background(), u, step)
 		if got.Outcome != machine.Again || time.Now().After(end) {
 			break
 		}
-	}
-	if got.Outcome != machine.Done {
-		r.Fatalf("step %d of %v: outcome %d: %s", step, u.Slots, got.Outcome, got.Reason)
 	}
 	return got
 }

@@ -17,7 +17,7 @@ type Limits struct {
 	Drain      time.Duration // for what is in flight when a gate closes: 100 ms, four hold budgets
 	HoldBudget time.Duration // longest hold that is planned for: 25 ms
 	Block      time.Duration // longest time that one key may stop its nodes: 200 ms, or a quarter of the node timeout
-	Sessions   int           // idle connections kept of each node: 4, more units do not share a node
+	Sessions   int           // idle connections kept of each node: 16, as many as SETSLOT uses at once
 }
 
 func (l Limits) withDefaults() Limits {
@@ -31,7 +31,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Drain, 4*l.HoldBudget)
 	set(&l.Block, 200*time.Millisecond)
 	if l.Sessions == 0 {
-		l.Sessions = 4
+		l.Sessions = setLanes
 	}
 	return l
 }
@@ -118,6 +118,9 @@ func (e *Engine) Run(ctx context.Context, u machine.Unit, step machine.Step) mac
 	err := j.run(ctx, step)
 	r.Took = time.Since(began)
 	r.Outcome, r.Reason = outcome(err, changes(step))
+	if err != nil && changes(step) && !answered(err) {
+		j.mem.fresh = false // what was sent may be done later
+	}
 	return r
 }
 
@@ -211,6 +214,11 @@ func (f *failure) Error() string { return f.reason }
 
 func fail(o machine.Outcome, format string, args ...any) error {
 	return &failure{o, fmt.Sprintf(format, args...)}
+}
+
+// answered tells that no command of a step is left without an answer.
+func answered(err error) bool {
+	return errors.As(err, new(*failure)) || errors.As(err, new(*refusal))
 }
 
 // outcome turns the error of a step into its outcome.

@@ -1,13 +1,17 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 
 	"slotproxy/internal/testcluster"
+	"slotproxy/migrate/engine"
 	"slotproxy/migrate/machine"
 )
 
@@ -119,5 +123,105 @@ func TestAUnitThatWasOnlyOpenedIsRolledBack(t *testing.T) {
 			}
 		}
 		r.same(r.cl.Nodes[0], dumps)
+	})
+}
+
+// fillFast writes keys of all types into slots, pipelined, and returns how many.
+func (r *rig) fillFast(n *testcluster.Node, slots []uint16, each int) int {
+	r.Helper()
+	for _, s := range slots {
+		commands := make([][]string, each)
+		for i := range each {
+			commands[i] = [][]string{
+				{"SET", key(int(s), i), strings.Repeat("v", i)}, {"HSET", key(int(s), i), "a", "1"}, {"RPUSH", key(int(s), i), "x", "y"},
+				{"SADD", key(int(s), i), "p"}, {"ZADD", key(int(s), i), "1", "p"}, {"XADD", key(int(s), i), "1-1", "f", "v"},
+			}[i%6]
+		}
+		got, err := r.src.Do(context.Background(), n.Addr, commands...)
+		if err != nil {
+			r.Fatal(err)
+		}
+		for _, v := range got {
+			if e, is := v.(engine.ServerError); is {
+				r.Fatal(e)
+			}
+		}
+	}
+	return len(slots) * each
+}
+
+// digests are the sums that nodes make of the values of keys; they do not depend on the order in sets.
+func (r *rig) digests(n *testcluster.Node, slots []uint16, each int) []string {
+	r.Helper()
+	var out []string
+	for _, s := range slots {
+		c := []string{"DEBUG", "DIGEST-VALUE"}
+		for i := range each {
+			c = append(c, key(int(s), i))
+		}
+		out = append(out, fmt.Sprint(r.do(n, c...)))
+	}
+	return out
+}
+
+func TestThreeSourcesFillOneTargetAtOnce(t *testing.T) {
+	onAll(t, func(t *testing.T, v testcluster.Version) {
+		r := newRig(t, testcluster.Options{Version: v}, nil)
+		const each = 100
+		to := r.cl.Nodes[3]
+		var wg sync.WaitGroup
+		var all [3][]uint16
+		var want [3][]string
+		for i := range all {
+			n := r.cl.Nodes[i]
+			for s := uint16(0); len(all[i]) < 100; s++ {
+				if t := r.table(); t.Node(uint16(i)*5500+s).ID == n.ID {
+					all[i] = append(all[i], uint16(i)*5500+s)
+				}
+			}
+			r.fillFast(n, all[i], each)
+			want[i] = r.digests(n, all[i], each)
+		}
+		for i := range all {
+			wg.Go(func() {
+				for k, slots := range slices.Collect(slices.Chunk(all[i], 34)) {
+					u := r.unit(10*i+k+1, slots...)
+					u.Source = r.cl.Nodes[i].ID
+					if !r.attempt(u, gated) {
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for i := range all {
+			if got := r.digests(to, all[i], each); !slices.Equal(got, want[i]) {
+				t.Errorf("the values of source %d are not the same on the target", i)
+			}
+		}
+		if got := r.do(to, "DBSIZE"); got != int64(300*each) {
+			t.Errorf("%v keys on the target, want %d", got, 300*each)
+		}
+		if r.moved != 300*each || len(r.side) != 0 {
+			t.Errorf("progress told of %d keys; %d put aside", r.moved, len(r.side))
+		}
+	})
+}
+
+// Keys that have expired and are still there are neither counted as lost nor waited for.
+func TestKeysThatExpireOnTheWayAreNoTrouble(t *testing.T) {
+	onAll(t, func(t *testing.T, v testcluster.Version) {
+		r := newRig(t, testcluster.Options{Version: v}, nil)
+		from, to := r.cl.Nodes[0], r.cl.Nodes[3]
+		r.do(from, "DEBUG", "SET-ACTIVE-EXPIRE", "0")
+		r.fillFast(from, []uint16{5}, 300)
+		for i := range 200 {
+			r.do(from, "PEXPIRE", key(5, i), "1")
+		}
+		u := r.unit(1, 5)
+		r.runAll(u, gated)
+		if got := r.do(to, "CLUSTER", "COUNTKEYSINSLOT", "5"); got != int64(100) {
+			t.Errorf("%v keys arrived, want 100", got)
+		}
 	})
 }

@@ -22,6 +22,7 @@ type Options struct {
 	Clients int                      // per class; 0: 4
 	Hot     []uint16                 // slots that are moved meanwhile; empty: 0 to 199
 	Ballast int                      // further keys per hot slot, which hold it open longer; 0: 20, negative: none
+	Heavy   int                      // further keys in each of the few slots where many clients meet
 	Classes []string                 // names; empty: all
 	Name    string                   // prefix of every key; empty: one made from the clock
 	Seed    uint64                   // of every random choice; 0: 1
@@ -230,6 +231,11 @@ func (o *Options) ballast() []string {
 	for _, slot := range o.Hot {
 		for i := range max(o.Ballast, 0) {
 			keys = append(keys, fmt.Sprintf("{%s}%s:ballast:%d", Tag(slot), o.Name, i))
+		}
+	}
+	for s := range busySlots {
+		for i := range o.Heavy {
+			keys = append(keys, fmt.Sprintf("{%s}%s:heavy:%d", Tag(o.busy(s)), o.Name, i))
 		}
 	}
 	return keys

@@ -1,0 +1,157 @@
+package engine_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"slotproxy/internal/testcluster"
+	"slotproxy/migrate/machine"
+)
+
+// await runs Look until good likes it.
+func (r *rig) await(u machine.Unit, what string, good func(machine.Result) bool) machine.Result {
+	r.Helper()
+	var got machine.Result
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		got = r.e.Run(context.Background(), u, machine.Look)
+		if got.Outcome == machine.Done && good(got) {
+			return got
+		}
+	}
+	r.Fatalf("%s: last look: outcome %d %s %+v", what, got.Outcome, got.Reason, got.Looks)
+	return got
+}
+
+// replicated waits until the replicas of a node have all of its data.
+func (r *rig) replicated(n *testcluster.Node) {
+	r.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if v := r.do(n, "WAIT", "1", "1000"); v.(int64) >= 1 {
+			return
+		}
+	}
+	r.Fatalf("%s has no replica", n.Addr)
+}
+
+func TestAUnitGoesOnWithTheSuccessorsOfItsNodes(t *testing.T) {
+	for _, dies := range []string{"source", "target"} {
+		t.Run(dies, func(t *testing.T) {
+			onAll(t, func(t *testing.T, v testcluster.Version) {
+				r := newRig(t, testcluster.Options{Version: v, Replicas: 1, NodeTimeout: 2 * time.Second}, nil)
+				from, to := r.cl.Nodes[0], r.cl.Nodes[1]
+				slots := slotsOf(5, 3)
+				dumps := r.fill(from, slots, 20)
+				u := r.unit(1, slots...)
+				u.Target = to.ID
+				r.runAll(u, []machine.Step{machine.Prepare, machine.Open})
+				old := r.run(u, machine.Look)
+				// Half of the keys are there.
+				for _, s := range slots[:2] {
+					for i := range 20 {
+						r.do(from, "MIGRATE", to.Host, strconv.Itoa(to.Port), key(int(s), i), "0", "5000")
+					}
+				}
+				r.replicated(from)
+				r.replicated(to)
+				lost := map[string]*testcluster.Node{"source": from, "target": to}[dies]
+				if err := r.cl.Kill(lost); err != nil {
+					t.Fatal(err)
+				}
+				got := r.await(u, "a successor", func(l machine.Result) bool { return l.Source != u.Source || l.Target != u.Target })
+				if got.Source == u.Source == (dies == "source") || got.Target == u.Target == (dies == "target") {
+					t.Fatalf("the %s died: now %s and %s", dies, got.Source, got.Target)
+				}
+				if dies == "source" && got.SourceEpoch <= old.SourceEpoch {
+					t.Errorf("epoch %d after the failover, %d before", got.SourceEpoch, old.SourceEpoch)
+				}
+				for _, l := range got.Looks {
+					if l.OtherOpen || !l.SourceOwns {
+						t.Errorf("after the failover: %+v", l)
+					}
+				}
+				u.Source, u.Target, u.Failover = got.Source, got.Target, dies == "source"
+				r.e = r.engine(nil) // and after a restart
+				u.SourceEpoch = got.SourceEpoch
+				r.runAll(u, gated[1:])
+				r.same(r.cl.Node(got.Target), dumps)
+			})
+		})
+	}
+}
+
+func TestAPrimaryThatGivesItsLastSlotStaysAPrimary(t *testing.T) {
+	for _, way := range []string{"legacy", "atomic"} {
+		t.Run(way, func(t *testing.T) {
+			onAll(t, func(t *testing.T, v testcluster.Version) {
+				if way == "atomic" && v.Major() < 9 {
+					return
+				}
+				r := newRig(t, testcluster.Options{Version: v, Replicas: 1}, nil)
+				from := r.cl.Nodes[3] // has none
+				u := r.unit(1, 5, 6)
+				r.runAll(u, gated)
+				u.ID, u.Source, u.Target = 2, u.Target, r.cl.Nodes[1].ID
+				if way == "atomic" {
+					u.Engine = machine.Atomic
+					r.runAll(u, byNodes)
+				} else {
+					r.runAll(u, gated)
+				}
+				if role := r.do(from, "ROLE").([]any)[0]; role != "master" {
+					t.Errorf("the emptied node is a %v now", role)
+				}
+				for _, n := range r.cl.Nodes {
+					if got := r.do(n, "CONFIG", "GET", "cluster-allow-replica-migration").([]any)[1]; got != "yes" {
+						t.Errorf("%s: cluster-allow-replica-migration is %v after the move", n.Addr, got)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestATargetThatIsAReplicaIsNoTarget(t *testing.T) {
+	r := newRig(t, testcluster.Options{Replicas: 1}, nil)
+	u := r.unit(1, 5)
+	u.Target = r.cl.Nodes[5].ID
+	got := r.e.Run(context.Background(), u, machine.Prepare)
+	if got.Outcome != machine.NodeLost || !strings.Contains(got.Reason, "no primary") {
+		t.Fatalf("outcome %d: %s", got.Outcome, got.Reason)
+	}
+}
+
+func TestKeysOfAllDatabasesMove(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1", Args: []string{"--cluster-databases", "4"}}, nil)
+	from, to := r.cl.Nodes[0], r.cl.Nodes[3]
+	for db := range 4 {
+		got, err := r.src.Do(context.Background(), from.Addr, []string{"SELECT", strconv.Itoa(db)},
+			[]string{"SET", key(5, 1), "in " + strconv.Itoa(db)}, []string{"SET", key(6, db), "only in " + strconv.Itoa(db)}, []string{"SELECT", "0"})
+		if err != nil || got[1] != "OK" || got[2] != "OK" {
+			t.Fatal(got, err)
+		}
+	}
+	r.runAll(r.unit(1, 5, 6), gated)
+	for db := range 4 {
+		got, err := r.src.Do(context.Background(), to.Addr, []string{"SELECT", strconv.Itoa(db)},
+			[]string{"GET", key(5, 1)}, []string{"GET", key(6, db)}, []string{"DBSIZE"}, []string{"SELECT", "0"})
+		if err != nil || got[1] != "in "+strconv.Itoa(db) || got[2] != "only in "+strconv.Itoa(db) || got[3] != int64(2) {
+			t.Errorf("database %d: %v, %v", db, got, err)
+		}
+	}
+}
+
+func TestAClusterThatSpeaksOnlyTLSMovesSlots(t *testing.T) {
+	onAll(t, func(t *testing.T, v testcluster.Version) {
+		files, err := testcluster.NewTLSFiles(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRig(t, testcluster.Options{Version: v, TLS: files, Password: "secret"}, nil)
+		dumps := r.fill(r.cl.Nodes[0], []uint16{5, 6}, 30)
+		r.runAll(r.unit(1, 5, 6), gated)
+		r.same(r.cl.Nodes[3], dumps)
+	})
+}
