@@ -4,6 +4,7 @@
 #
 #   bench/peers.sh                       five rounds, about three minutes
 #   bench/peers.sh -rounds 1 -seconds 1  a quick look
+#   bench/peers.sh -cases MULTI:16 -against old/slotproxy   what a change does to one of them
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

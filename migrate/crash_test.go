@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -236,7 +237,7 @@ func TestWhileValkeyCLIReshardsNoJobStarts(t *testing.T) {
 	defer cancel()
 	moved := make(chan error, 1)
 	go func() {
-		_, err := r.cl.Reshard(ctx, r.cl.Nodes[0], r.cl.Nodes[1], 3000)
+		_, err := r.cl.Reshard(ctx, r.cl.Nodes[0], r.cl.Nodes[1], 500)
 		moved <- err
 	}()
 	refused := false
@@ -271,7 +272,8 @@ func TestWhileValkeyCLIReshardsNoJobStarts(t *testing.T) {
 }
 
 func TestAJobOutlivesItsSource(t *testing.T) {
-	for _, v := range testcluster.Need(t) {
+	all := testcluster.Need(t)
+	for _, v := range slices.Compact([]testcluster.Version{all[0], all[len(all)-1]}) { // the oldest one forgets open slots
 		t.Run(string(v), func(t *testing.T) {
 			r := newRig(t, testcluster.Options{Version: v, Replicas: 1}, 20_000).start()
 			o := machine.Options{Engine: machine.Legacy, MaxKeysPerSecond: 1000}

@@ -92,8 +92,9 @@ func (c *carrier) handOver(ctx context.Context, slots ...uint16) error {
 	return err
 }
 
-// tell gives the other nodes the news.
-func (c *carrier) tell(slots ...uint16) error {
+// tell gives the other nodes the news, and waits until all agree. A slot that goes back before the last packet of the nodes' gossip
+// has come may get a former owner again.
+func (c *carrier) tell(ctx context.Context, slots ...uint16) error {
 	for _, slot := range slots {
 		for _, n := range c.cl.Nodes {
 			if n == c.from || n == c.to {
@@ -104,7 +105,7 @@ func (c *carrier) tell(slots ...uint16) error {
 			}
 		}
 	}
-	return nil
+	return c.cl.WaitOK(ctx)
 }
 
 func followed(p *Proxy) (n uint64) {
@@ -173,7 +174,7 @@ func TestCommandsOfASlotThatIsHandedOverAreHeldAndThenRunOnceAtItsNewOwner(t *te
 			if got := followed(p) - was; got != tc.follows {
 				t.Errorf("%d redirects were followed, want %d", got, tc.follows)
 			}
-			if err := move.tell(tSlot); err != nil {
+			if err := move.tell(t.Context(), tSlot); err != nil {
 				t.Fatal(err)
 			}
 			move.turn()
@@ -206,7 +207,7 @@ func TestAClientThatIsBlockedGoesToTheNewOwnerAtOnce(t *testing.T) {
 				begin := time.Now()
 				until(t, func() bool { return uint64(blockedAt(t, move.to)) == busy && blockedAt(t, move.from) == 0 })
 				t.Logf("all have followed after %v", time.Since(begin).Round(time.Millisecond))
-				if err := move.tell(tSlot); err != nil {
+				if err := move.tell(t.Context(), tSlot); err != nil {
 					t.Fatal(err)
 				}
 				move.turn()
@@ -280,7 +281,7 @@ func TestMessagesOfAShardedChannelHaveNoGapWhileItsSlotIsHandedOver(t *testing.T
 		for range each {
 			d.want(":4\r\n")
 		}
-		if err := move.tell(tSlot); err != nil {
+		if err := move.tell(t.Context(), tSlot); err != nil {
 			t.Fatal(err)
 		}
 		move.turn()
@@ -331,7 +332,7 @@ func (c *carrier) carryOn(ctx context.Context) (moved int, err error) {
 			}
 			err := c.handOver(context.WithoutCancel(ctx), unit...)
 			if err == nil {
-				err = c.tell(unit...)
+				err = c.tell(context.WithoutCancel(ctx), unit...)
 			}
 			if err != nil {
 				return moved, err

@@ -108,8 +108,7 @@ func (s *session) ask() *request {
 
 var okReply = []byte("+OK\r\n")
 
-func (s *session) sayOK()             { s.say(okReply) }
-func (s *session) saySimple(t string) { s.say([]byte("+" + t + "\r\n")) }
+func (s *session) sayOK() { s.say(okReply) }
 
 var pong = []byte("+PONG\r\n")
 

@@ -26,6 +26,7 @@ type transaction struct {
 	script  bool
 	bodies  [][]byte // of scripts that its commands bring
 	uses    []*code  // scripts that its commands name
+	names   [][]byte // of scripts that nobody knew when they were queued: somebody may have brought them before EXEC
 	other   bool     // has chosen another database
 	db      int      // the database that the client is in behind it
 	own     []ownReply
@@ -254,7 +255,11 @@ func (t *transaction) notes(l *loop, rule *router.Rule, args [][]byte) {
 		t.bodies = append(t.bodies, append([]byte(nil), body...))
 		return
 	}
-	t.uses = append(t.uses, l.codeOf(rule, args)...)
+	known := l.codeOf(rule, args)
+	if known == nil && (rule.Name == "evalsha" || rule.Name == "evalsha_ro") {
+		t.names = append(t.names, bytes.Clone(args[1]))
+	}
+	t.uses = append(t.uses, known...)
 }
 
 // enlistBytes queues a command that the node will run.
@@ -362,6 +367,11 @@ func (s *session) exec(rule *router.Rule) bool {
 	s.l.extend(t.r, execCommand)
 	for _, body := range t.bodies {
 		s.l.learn(body)
+	}
+	for _, name := range t.names {
+		if x := s.l.find(name); x != nil {
+			t.uses = append(t.uses, x)
+		}
 	}
 	r := t.r
 	t.r = nil

@@ -27,17 +27,17 @@ type node struct {
 	info *router.Node
 	seen uint64 // version of the last table that names it
 
-	conns      []*nodeConn // one for each profile and lane in use
-	leases     []*nodeConn // of one client each, or of nobody for now, see lease.go
-	idle       []*nodeConn // of these, the ones that nobody has, longest first
-	ears       map[*profile]*ear
-	taking     bool       // a lease is being exchanged for another user's
-	line       []*request // wait for a lease, longest first
-	retryAt    int64      // loop time before which it is not dialed again
-	fails      uint8      // dials that failed in a row
-	took       times      // from written to answered, of all but blocking commands
-	introduced bool       // it has told its version, or will not; then older says how it keeps its keys
-	older      bool       // keeps the keys of all slots in one table, see older.go
+	conns   []*nodeConn // one for each profile and lane in use
+	leases  []*nodeConn // of one client each, or of nobody for now, see lease.go
+	idle    []*nodeConn // of these, the ones that nobody has, longest first
+	ears    map[*profile]*ear
+	taking  bool       // a lease is being exchanged for another user's
+	line    []*request // wait for a lease, longest first
+	retryAt int64      // loop time before which it is not dialed again
+	fails   uint8      // dials that failed in a row
+	took    times      // from written to answered, of all but blocking commands
+	known   bool       // it has told its version, or will not; then older says how it keeps its keys
+	older   bool       // keeps the keys of all slots in one table, see older.go
 }
 
 // nodeAt finds or makes the node with this address.
@@ -50,7 +50,7 @@ func (l *loop) nodeAt(addr string) *node {
 		host = addr
 	}
 	n := &node{l: l, addr: addr, host: host, info: &router.Node{Addr: addr}}
-	l.nodes[addr], l.homeAddr = n, nil
+	l.nodes[addr] = n
 	return n
 }
 

@@ -190,7 +190,7 @@ func (l *loop) typesCame(r *request) bool {
 // Redis since 7.4.
 func (l *loop) slotOrdered(n *node) bool {
 	face := l.p.cfg.Info()
-	return !n.older && (n.introduced || ordersSlots(face.Name, face.Version))
+	return !n.older && (n.known || ordersSlots(face.Name, face.Version))
 }
 
 func ordersSlots(name, version string) bool {
@@ -224,7 +224,7 @@ func (l *loop) introduced(r *request) bool {
 		face := l.p.cfg.Info()
 		name, version = face.Name, face.Version
 	}
-	n.introduced, n.older = true, n.older || !ordersSlots(name, version)
+	n.known, n.older = true, n.older || !ordersSlots(name, version)
 	l.step(r)
 	return true
 }

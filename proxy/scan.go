@@ -145,7 +145,7 @@ func (l *loop) step(r *request) {
 		l.pauseWalk(r, causeNoOwner)
 		return
 	}
-	if !owner.introduced {
+	if !owner.known {
 		l.introduce(r, owner)
 		return
 	}
@@ -402,7 +402,7 @@ func (l *loop) goToTarget(r *request) bool {
 		l.pauseWalk(r, causeRedirects)
 		return true
 	}
-	if !f.to.introduced {
+	if !f.to.known {
 		l.introduce(r, f.to)
 		return true
 	}

@@ -105,6 +105,23 @@ func TestAScriptWithoutKeysDoesNotOvertakeOneThatIsHeld(t *testing.T) {
 	}
 }
 
+func TestATransactionRunsAScriptThatCameAfterItWasQueued(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c, d := connect(t, addr), connect(t, addr)
+	for i := range 6 { // on all nodes
+		body, key := fmt.Sprintf("return %d", i), fmt.Sprint("k", i)
+		c.cmd("MULTI")
+		c.cmd("EVALSHA", sha(body), "1", key)
+		c.cmd("EVALSHA", sha("nobody's"), "1", key)
+		c.want("+OK", "+QUEUED", "+QUEUED")
+		d.cmd("EVAL", body, "1", "elsewhere")
+		d.want(fmt.Sprint(":", i))
+		c.cmd("EXEC")
+		c.want(fmt.Sprintf("*2\r\n:%d\r\n-NOSCRIPT", i))
+	}
+}
+
 func TestFunctionsAreOnEveryNodeAsOnOneServer(t *testing.T) {
 	for _, v := range testcluster.Versions() {
 		t.Run(string(v), func(t *testing.T) {

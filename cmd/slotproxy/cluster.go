@@ -184,6 +184,9 @@ func (o *operation) stand(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	o.alone = alone
+	if alone.moves.Running() {
+		o.say("A job that was interrupted goes on as long as this command runs; slotproxy cluster watch waits for its end.\n")
+	}
 	return nil
 }
 

@@ -131,7 +131,11 @@ func clusterCheck(ctx context.Context, o *operation, _ []string) error {
 			return err
 		}
 		o.printInfo(p, &report)
-		o.print(">>> Performing Cluster Check (using admin port %s)\n", o.flags.admin)
+		using := "admin port " + o.flags.admin
+		if o.alone != nil {
+			using = "node " + o.alone.members[0]
+		}
+		o.print(">>> Performing Cluster Check (using %s)\n", using)
 		for i := range p.nodes {
 			o.print("%s", p.describe(&p.nodes[i], ""))
 		}

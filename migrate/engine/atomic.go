@@ -228,7 +228,7 @@ func (w *watcher) succeeded(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !owns {
+	if owns < len(w.unit.Slots) {
 		return fail(machine.Unknown, "the source has handed slots %s over, and the target does not own them", named(w.unit.Slots))
 	}
 	w.mem.committed = true
@@ -238,12 +238,13 @@ func (w *watcher) succeeded(ctx context.Context) error {
 	return nil
 }
 
-func (j *job) targetOwns(ctx context.Context) (bool, error) {
+// targetOwns counts the unit's slots that the target says it owns.
+func (j *job) targetOwns(ctx context.Context) (int, error) {
 	views, err := j.views(ctx, j.target.Addr)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return j.ownedOf(views[0].Owns) == len(j.unit.Slots), nil
+	return j.ownedOf(views[0].Owns), nil
 }
 
 // failed waits until the target has cleaned up, and says what the message means.
@@ -269,7 +270,7 @@ func (w *watcher) failed(ctx context.Context, m *migration) error {
 	if err != nil {
 		return err
 	}
-	if owns {
+	if owns > 0 {
 		return fail(machine.Unknown, "the migration of slots %s has failed on the source and the target owns them: %s", named(w.unit.Slots), said)
 	}
 	w.mem.migration = ""
@@ -309,6 +310,7 @@ func (j *job) cancel(ctx context.Context) error {
 			}
 		}
 		if mine == nil || mine.ended() {
+			j.letGo(ctx)
 			return nil
 		}
 		if !mine.handsOver() {

@@ -24,7 +24,7 @@ const (
 // node's memory cannot hide such a key: what it has beyond the least that so many keys take is smaller than it.
 func (j *job) findBigKeys(ctx context.Context, w weight, counts []int64) error {
 	limit := int64(min(j.cfg.Limits.Block, j.source.nodeTimeout/4).Seconds() * blockRate)
-	if j.cfg.AllowBlocking || w.dataset-w.keys*smallest < limit || total(counts) == 0 {
+	if w.dataset-w.keys*smallest < limit || total(counts) == 0 {
 		return nil
 	}
 	l, err := j.session(ctx, j.source.Addr)
@@ -64,7 +64,9 @@ func (j *job) findInSlot(ctx context.Context, l *line, db int, slot uint16, coun
 			return err
 		}
 		for _, size := range r {
-			if n, _ := size.(int64); n >= limit {
+			n, _ := size.(int64)
+			j.mem.biggest = max(j.mem.biggest, n)
+			if n >= limit && !j.cfg.AllowBlocking {
 				return fail(machine.Blocked, "slot %d has a key of about %d bytes, which would stop its nodes for about %v: "+
 					"allow blocking, or move it by the atomic engine", slot, n, time.Duration(float64(n)/blockRate*float64(time.Second)).Round(time.Millisecond))
 			}

@@ -29,10 +29,11 @@ var texts = []struct {
 	{"MASTERDOWN", machine.Again},
 	{"UNBLOCKED", machine.Unknown}, // SETSLOT was waiting for replicas when the node changed its role
 
-	// Valkey 9: an atomic migration of any slot on this node keeps SETSLOT and further migrations out.
-	{"Slot import in progress", machine.Foreign},
-	{"Slot export in progress", machine.Foreign},
-	{"Slots are being manually", machine.Foreign},
+	// Valkey 9: an atomic migration of any slot on this node keeps SETSLOT out, also one of ours that failed and is being
+	// cleaned up; and open slots keep migrations out.
+	{"Slot import in progress", machine.Again},
+	{"Slot export in progress", machine.Again},
+	{"Slots are being manually", machine.Again},
 	{"I am already migrating slot", machine.Unknown},
 	{"Slots are not served by this node", machine.Unknown},
 

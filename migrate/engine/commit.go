@@ -14,6 +14,9 @@ func (j *job) commit(ctx context.Context) error {
 		return err
 	}
 	if err := j.set(ctx, j.target, "NODE", j.target.ID); err != nil {
+		if owns, lost := j.targetOwns(ctx); lost != nil || owns > 0 {
+			return fail(machine.Unknown, "some slots have changed hands, and then: %v", err)
+		}
 		return err
 	}
 	views, err := j.views(ctx, j.target.Addr)

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"iter"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -134,61 +136,86 @@ func (m *mover) drop(ctx context.Context, keys []string) error {
 	return err
 }
 
-// settle waits until no RESTORE of an earlier MIGRATE can still be on its way. Its answer was lost or late, and a target
-// that hung reads what its sockets hold when it goes on: then a RESTORE would bring back a key that has been deleted since.
+// settle waits until nothing of an earlier step can still be done: a step whose connection broke may have left commands in
+// the buffers of a node, and a MIGRATE whose answer was lost or late may have left RESTOREs on their way to the target. A
+// target that hung reads what its sockets hold when it goes on; then a RESTORE would bring back a key that has been deleted
+// since.
 //
-// A source that has given up has closed its connection, so that one leaves the target's CLIENT LIST when all of it has been
-// read. Connections of other sources, and idle ones that MIGRATE keeps for ten seconds, stay; the number of looks bounds
-// the wait for them.
+// Who has given up has closed the connection, so that one leaves CLIENT LIST when all of it has been read. Connections of
+// other sources, and idle ones that MIGRATE keeps for ten seconds, stay; the number of looks bounds the wait for them.
 func (j *job) settle(ctx context.Context) error {
-	var suspects map[string]bool
+	if err := j.quiet(ctx, j.source.Addr, commanded); err != nil {
+		return err
+	}
+	if err := j.quiet(ctx, j.target.Addr, commanded); err != nil {
+		return err
+	}
+	if err := j.quiet(ctx, j.target.Addr, restoring); err != nil {
+		return err
+	}
+	j.mem.fresh = true
+	return nil
+}
+
+// quiet waits until the connections of a node that are suspect at first are so no more, or gone.
+func (e *Engine) quiet(ctx context.Context, addr string, suspect func(clients string) map[string]bool) error {
+	suspects := map[string]bool{}
 	for step := range settleSteps {
-		r, err := j.do(ctx, j.target.Addr, cmd("CLIENT", "LIST"))
+		r, err := e.do(ctx, addr, cmd("CLIENT", "LIST"))
 		if err != nil {
 			return err
 		}
-		now := restoring(text(r[0]))
-		switch {
-		case step < 3: // a connection that was not yet accepted, and then not yet read, shows up in the second or third
-			if suspects == nil {
-				suspects = map[string]bool{}
-			}
-			for id := range now {
-				suspects[id] = true
-			}
-		case !anyOf(suspects, now):
-			j.mem.fresh = true
+		now := suspect(text(r[0]))
+		if step < 3 { // a connection that was not yet accepted, and then not yet read, shows up in the second or third
+			maps.Copy(suspects, now)
+		} else if !anyOf(suspects, now) {
 			return nil
 		}
 		if err := sleep(ctx, settleStep); err != nil {
 			return err
 		}
 	}
-	j.mem.fresh = true
 	return nil
+}
+
+// commanded are the ids of connections that have more to be done and may be those of a step.
+func commanded(clients string) map[string]bool {
+	out := map[string]bool{}
+	for f := range connections(clients) {
+		switch f["cmd"] {
+		case "migrate", "cluster|setslot", "cluster|migrateslots", "cluster|getkeysinslot", "cluster", "select":
+			if f["qbuf"] != "0" || strings.Contains(f["flags"], "b") {
+				out[f["id"]] = true
+			}
+		}
+	}
+	return out
+}
+
+// connections are the lines of CLIENT LIST, field by field.
+func connections(clients string) iter.Seq[map[string]string] {
+	return func(yield func(map[string]string) bool) {
+		for l := range strings.SplitSeq(clients, "\n") {
+			f := map[string]string{}
+			for word := range strings.SplitSeq(l, " ") {
+				name, value, _ := strings.Cut(word, "=")
+				f[name] = value
+			}
+			if !yield(f) {
+				return
+			}
+		}
+	}
 }
 
 // restoring are the ids of connections whose last command was MIGRATE's on the target, or that have not sent any yet. One
 // that has been idle for two seconds has nothing more to be read.
 func restoring(clients string) map[string]bool {
 	out := map[string]bool{}
-	for l := range strings.SplitSeq(clients, "\n") {
-		f := map[string]string{}
-		for word := range strings.SplitSeq(l, " ") {
-			name, value, _ := strings.Cut(word, "=")
-			f[name] = value
-		}
+	for f := range connections(clients) {
 		idle, _ := strconv.Atoi(f["idle"])
-		switch f["cmd"] {
-		case "restore-asking":
-		case "select", "auth", "NULL":
-			if f["name"] != "" {
-				continue
-			}
-		default:
-			continue
-		}
-		if idle < 2 {
+		unnamed := f["name"] == "" && (f["cmd"] == "select" || f["cmd"] == "auth" || f["cmd"] == "NULL")
+		if idle < 2 && (unnamed || f["cmd"] == "restore-asking") {
 			out[f["id"]] = true
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"slotproxy/router"
 )
 
-// look tells where the slots stand, as the primaries of both shards say themselves.
+// look tells where the slots stand, as the primaries of both shards say themselves, once nothing of an earlier step can
+// change it any more.
 func (j *job) look(ctx context.Context) error {
 	var err error
 	if j.source, err = j.successor(ctx, j.unit.Source, j.ownerOf()); err != nil {
@@ -15,6 +16,11 @@ func (j *job) look(ctx context.Context) error {
 	}
 	if j.target, err = j.successor(ctx, j.unit.Target, ""); err != nil {
 		return err
+	}
+	if !j.mem.fresh {
+		if err := j.settle(ctx); err != nil {
+			return err
+		}
 	}
 	streams, err := j.streams(ctx) // before the owners: a stream that ends meanwhile has its end shown by them
 	if err != nil {
@@ -41,7 +47,8 @@ func (j *job) look(ctx context.Context) error {
 	j.result.Source, j.result.Target = j.source.ID, j.target.ID
 	j.result.SourceEpoch = views[0].Node(j.source.ID).Epoch
 	for i, s := range j.unit.Slots {
-		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s), SourceKeys: a[i], TargetKeys: b[i], Migrating: streams}
+		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s),
+			Unowned: views[0].Owner(s) == nil && views[1].Owner(s) == nil, Migrating: streams, SourceKeys: a[i], TargetKeys: b[i]}
 		j.mark(&l, views[0], j.source.ID)
 		j.mark(&l, views[1], j.target.ID)
 		j.result.Looks = append(j.result.Looks, l)
@@ -52,7 +59,7 @@ func (j *job) look(ctx context.Context) error {
 // streams tells whether the source streams the unit's slots to the target: then they are not open as others are, and yet
 // on their way.
 func (j *job) streams(ctx context.Context) (bool, error) {
-	if j.unit.Engine != machine.Atomic {
+	if j.unit.Engine != machine.Atomic || !j.source.atLeast(9, 0) {
 		return false, nil
 	}
 	all, err := j.migrations(ctx, j.source.Addr)

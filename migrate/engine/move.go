@@ -213,10 +213,17 @@ func (m *mover) unstick(ctx context.Context, moved int) error {
 }
 
 // timeout is MIGRATE's: ten times what a burst should take, but long enough for a hiccup, and too short for the cluster to
-// think that the source has failed while it waits.
+// think that the source has failed while it waits. An operator who allows keys to block their nodes allows that too.
 func (m *mover) timeout(keys int) time.Duration {
 	expected := time.Duration(float64(keys) / m.rate * float64(time.Second))
-	return max(min(max(10*expected, time.Second), m.source.nodeTimeout/3), time.Millisecond)
+	short := max(min(max(10*expected, time.Second), m.source.nodeTimeout/3), time.Millisecond)
+	switch {
+	case !m.cfg.AllowBlocking:
+		return short
+	case m.mem.weight.keys == 0: // not prepared by this engine: as long as valkey-cli waits
+		return max(short, time.Minute)
+	}
+	return max(short, time.Duration(float64(m.mem.biggest)/blockRate*10*float64(time.Second)))
 }
 
 // migrate is the command. The first attempt of a key is never REPLACE: what the target has might be newer.

@@ -48,7 +48,10 @@ func (e *Engine) setSlots(ctx context.Context, p *peer, slots []uint16, state ..
 	}
 	var wg sync.WaitGroup
 	for i := range lanes {
-		lanes[i].ctx, lanes[i].e, lanes[i].p = ctx, e, p
+		lanes[i].ctx, lanes[i].e, lanes[i].p, lanes[i].limit = ctx, e, p, e.cfg.Limits.Answer
+		if n > 1 {
+			lanes[i].limit += time.Duration(len(lanes[i].commands)) * replicaWait
+		}
 		if i > 0 {
 			wg.Go(lanes[i].run)
 		}
@@ -68,6 +71,7 @@ type lane struct {
 	ctx      context.Context
 	e        *Engine
 	p        *peer
+	limit    time.Duration
 	commands [][]string
 	err      error
 }
@@ -79,19 +83,12 @@ func (l *lane) run() {
 		return
 	}
 	defer l.e.giveBack(l.p.Addr, s)
-	_, l.err = s.must(l.ctx, l.e.cfg.Limits.Answer+time.Duration(len(l.commands))*replicaWait, l.commands...)
+	_, l.err = s.must(l.ctx, l.limit, l.commands...)
 }
 
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
 func (j *job) open(ctx context.Context) error {
 	j.note()
-	// While it imports a slot, Redis 7 believes nobody about its owner: to the target that is still the node that has failed,
-	// so the cluster is down, and it refuses the keys.
-	if j.unit.Failover && !j.target.atLeast(8, 0) {
-		if err := j.set(ctx, j.target, "NODE", j.source.ID); err != nil {
-			return err
-		}
-	}
 	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
 		return err
 	}
@@ -173,6 +170,7 @@ func (j *job) close(ctx context.Context) error {
 	if err := j.set(ctx, j.target, "STABLE"); err != nil {
 		return err
 	}
+	j.letGo(ctx)
 	j.forget(j.unit)
 	return nil
 }

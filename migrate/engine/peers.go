@@ -288,12 +288,14 @@ func (e *Engine) session(ctx context.Context, addr string) (*line, error) {
 
 func (e *Engine) giveBack(addr string, l *line) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if l.broken || e.closed || len(e.idle[addr]) >= e.cfg.Limits.Sessions {
-		l.Close()
-		return
+	keep := !l.broken && !e.closed && len(e.idle[addr]) < e.cfg.Limits.Sessions
+	if keep {
+		e.idle[addr] = append(e.idle[addr], l.Session)
 	}
-	e.idle[addr] = append(e.idle[addr], l.Session)
+	e.mu.Unlock()
+	if !keep {
+		l.Close()
+	}
 }
 
 // learnShards remembers who followed whom: of a primary that is gone, the new one is found among its former replicas.

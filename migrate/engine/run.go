@@ -80,6 +80,7 @@ type Engine struct {
 // memory is what the engine keeps of a unit between its steps. It speeds steps up and makes them more careful; nothing
 // depends on it, as a restart loses it.
 type memory struct {
+	biggest   int64     // bytes of the largest key that Prepare has seen
 	weight    weight    // of the source's keys, from Prepare
 	heldAt    time.Time // zero: the gate is not held by this engine
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
@@ -118,6 +119,9 @@ func (e *Engine) Run(ctx context.Context, u machine.Unit, step machine.Step) mac
 	err := j.run(ctx, step)
 	r.Took = time.Since(began)
 	r.Outcome, r.Reason = outcome(err, changes(step))
+	if err != nil && changes(step) && !answered(err) {
+		j.mem.fresh = false // what was sent may be done later
+	}
 	return r
 }
 
@@ -211,6 +215,11 @@ func (f *failure) Error() string { return f.reason }
 
 func fail(o machine.Outcome, format string, args ...any) error {
 	return &failure{o, fmt.Sprintf(format, args...)}
+}
+
+// answered tells that no command of a step is left without an answer.
+func answered(err error) bool {
+	return errors.As(err, new(*failure)) || errors.As(err, new(*refusal))
 }
 
 // outcome turns the error of a step into its outcome.

@@ -4,34 +4,101 @@ import (
 	"context"
 
 	"slotproxy/migrate/machine"
+	"slotproxy/router"
 )
 
-// verify makes sure that all nodes of both shards agree that the target owns the slots, that nothing is open, and that no
-// key stayed behind. Gossip takes a moment, so a node that does not know yet is no failure.
+// verify makes sure that all primaries and the replicas of both shards agree that the target owns the slots, that nothing
+// is open, and that no key stayed behind. Gossip takes a moment, so a node that does not know yet is no failure; one that
+// does not answer is waited for until the cluster takes it for failed.
 func (j *job) verify(ctx context.Context) error {
-	addrs := append(j.shard(j.source.ID), j.shard(j.target.ID)...)
-	views, err := j.views(ctx, addrs...)
-	if err != nil {
-		return fail(machine.Again, "%v", err)
-	}
-	for i, v := range views {
-		for _, s := range j.unit.Slots {
-			if o := v.Owner(s); o == nil || o.ID != j.target.ID {
-				return fail(machine.Again, "%s does not know yet who owns slot %d", addrs[i], s)
-			}
-			if _, open := v.Open(s); open {
-				return fail(machine.Again, "slot %d is still open on %s", s, addrs[i])
-			}
+	var asks []*ask
+	t := j.cfg.Topology()
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		if !n.Failed && (n.Primary || n.PrimaryID == j.source.ID || n.PrimaryID == j.target.ID) {
+			asks = append(asks, &ask{addr: n.Addr, commands: [][]string{cmd("CLUSTER", "NODES")}})
 		}
+	}
+	j.together(ctx, asks...)
+	for _, a := range asks {
+		if err := j.settled(a); err != nil {
+			return err
+		}
+	}
+	if err := j.nothingLeft(ctx); err != nil {
+		return err
+	}
+	j.letGo(ctx)
+	j.forget(j.unit)
+	return nil
+}
+
+// nothingLeft looks for keys on the source and on its replicas: one that is promoted would keep them. A replica must have
+// what the source has sent before it was counted.
+func (j *job) nothingLeft(ctx context.Context) error {
+	if j.source.ID == j.target.ID {
+		return nil // an emptied source follows the target now
 	}
 	counts, err := j.counts(ctx, j.source, j.unit.Slots)
 	if err != nil {
 		return err
 	}
-	if n := total(counts); n > 0 {
+	if n := total(counts); n > 0 && j.unit.Failover {
+		return fail(machine.Blocked, "after its failover the source has %d keys of slots %s, which it does not own: see PROXY CHECK", n, named(j.unit.Slots))
+	} else if n > 0 {
 		return fail(machine.Again, "the source still has %d keys of slots %s", n, named(j.unit.Slots))
 	}
-	j.letGo(ctx)
-	j.forget(j.unit)
+	sent, err := j.offset(ctx, j.source.Addr, "master_repl_offset")
+	if err != nil {
+		return err
+	}
+	for _, addr := range j.shard(j.source.ID) {
+		if addr == j.source.Addr {
+			continue
+		}
+		has, err := j.offset(ctx, addr, "slave_repl_offset")
+		if err != nil {
+			return err
+		}
+		if has < sent {
+			return fail(machine.Again, "replica %s is %d bytes behind", addr, sent-has)
+		}
+		p := &peer{router.Node{Addr: addr}, j.source.facts}
+		if counts, err = j.counts(ctx, p, j.unit.Slots); err != nil {
+			return fail(machine.Again, "%v", err)
+		}
+		if n := total(counts); n > 0 {
+			return fail(machine.Again, "replica %s still has %d keys of slots %s", addr, n, named(j.unit.Slots))
+		}
+	}
+	return nil
+}
+
+// offset is how far a node is in the stream of its shard.
+func (j *job) offset(ctx context.Context, addr, field string) (int64, error) {
+	r, err := j.do(ctx, addr, cmd("INFO", "replication"))
+	if err != nil {
+		return 0, fail(machine.Again, "%v", err)
+	}
+	return infoNumber(text(r[0]), field), nil
+}
+
+// settled tells whether a node's picture is as it should be in the end.
+func (j *job) settled(a *ask) error {
+	if a.err != nil {
+		return fail(machine.Again, "%v", a.err)
+	}
+	v, err := view(a.addr, a.replies[0])
+	if err != nil {
+		return fail(machine.Again, "%v", err)
+	}
+	for _, s := range j.unit.Slots {
+		if o := v.Owner(s); o == nil || o.ID != j.target.ID {
+			return fail(machine.Again, "%s does not know yet who owns slot %d", a.addr, s)
+		}
+		if _, open := v.Open(s); open {
+			return fail(machine.Again, "slot %d is still open on %s", s, a.addr)
+		}
+	}
 	return nil
 }

@@ -259,7 +259,7 @@ func (w *world) failover(i int) {
 	w.failovers++
 	w.tell("failover of %s to %s, %d writes behind", was.id, now.id, len(sh.lag))
 	for _, o := range sh.lag {
-		if !o.moved {
+		if !o.moved || w.acked[o.slot][o.key] == absent { // what was deleted where it had moved to comes back with the old copy
 			w.tainted[o.slot][o.key] = true
 		}
 	}

@@ -178,7 +178,7 @@ func (s *sim) trouble(e Event) {
 		}
 		s.told = &e
 	case Result:
-		if e.Outcome == Foreign && s.told == nil {
+		if e.Outcome == Foreign && s.told == nil && s.m.unit(e.Unit) != nil { // not of a Prepare that a pause has dropped
 			s.told = &Trouble{}
 		}
 	}

@@ -22,7 +22,6 @@ type script struct {
 	nodes   map[string]string
 	keys    map[string]int64
 	exports map[string][]any
-	sent    []string
 }
 
 func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any, error) {

@@ -1,0 +1,94 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"testing"
+	"time"
+
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/machine"
+	"slotproxy/migrate/plan"
+)
+
+// brokenJournal takes nothing.
+type brokenJournal struct{}
+
+func (brokenJournal) Append(...journal.Record) error { return errors.New("no space left") }
+func (brokenJournal) Close() error                   { return nil }
+
+// loneDrive is a drive without a loop.
+func loneDrive(f *fakeCluster) (*drive, *fakeRunner) {
+	c := &Coordinator{log: slog.New(slog.DiscardHandler), cfg: Config{Now: time.Now, Topology: f.table}}
+	runner := &fakeRunner{f: f, gate: noGate{}}
+	return &drive{
+		c: c, job: newJob("1", &jobSpec{Plan: &plan.Plan{}}, time.Now()), journal: brokenJournal{}, engine: runner,
+		presence: testPresence(f, presenceName("me", 1)), pace: testPacer(machine.Options{}), events: make(chan machine.Event, queuedEvents),
+	}, runner
+}
+
+func TestNothingIsBegunThatTheJournalDoesNotHave(t *testing.T) {
+	d, _ := loneDrive(newFakeCluster(3)) // it has no pool, so a step that is begun panics
+	unit := machine.Unit{ID: 3, Slots: []uint16{5}}
+	d.apply(context.Background(), []machine.Effect{
+		machine.Append{Records: []journal.Record{{Kind: journal.UnitCommitting, Unit: &unit}}},
+		machine.Run{Unit: unit, Step: machine.Commit, Attempt: 7},
+		machine.Wait{Unit: 4, Attempt: 2, For: time.Hour},
+	})
+	if len(d.backlog) != 3 || len(d.waits) > 0 || d.owed != 1 {
+		t.Fatalf("the core hears %v, %d waits, %d steps owed", d.backlog, len(d.waits), d.owed)
+	}
+	if e, ok := d.backlog[0].(machine.Trouble); !ok || !e.NoJournal || !e.MayTell {
+		t.Errorf("first %+v, want a trouble without a journal", d.backlog[0])
+	}
+	if e, ok := d.backlog[1].(machine.Result); !ok || e.Outcome != machine.Again || e.Unit != 3 || e.Step != machine.Commit || e.Attempt != 7 {
+		t.Errorf("then %+v, want that the step is not done", d.backlog[1])
+	}
+	if want := (machine.Woken{Unit: 4, Attempt: 2}); !reflect.DeepEqual(d.backlog[2], machine.Event(want)) {
+		t.Errorf("then %+v, want %+v", d.backlog[2], want)
+	}
+}
+
+func TestAStepThatChangesSomethingWaitsForALook(t *testing.T) {
+	f := newFakeCluster(3)
+	f.clients[f.addr(0)] = []fakeClient{{id: 1, cmd: "cluster|setslot"}}
+	f.nextID = 10
+	unit := machine.Unit{ID: 1, Source: f.ids[0], Target: f.ids[1], Slots: []uint16{1}}
+	for s := machine.Prepare; s <= machine.Look; s++ {
+		d, runner := loneDrive(f)
+		res := d.guarded(context.Background(), machine.Run{Unit: unit, Step: s})
+		d.presence.leave()
+		refused := res.Outcome == machine.Foreign && len(runner.steps) == 0
+		looksOnly := map[machine.Step]bool{machine.Prepare: true, machine.Hold: true, machine.Release: true, machine.Watch: true,
+			machine.Verify: true, machine.Look: true}
+		if refused == looksOnly[s] {
+			t.Errorf("%s beside somebody else: %v (%s), steps done: %v", s, res.Outcome, res.Reason, runner.steps)
+		}
+	}
+}
+
+func TestStreamsNeedValkey9AtBothEnds(t *testing.T) {
+	at := func(info map[string]string) version { return (&nodeAnswer{info: info}).version() }
+	nine := at(map[string]string{"valkey_version": "9.1.2", "redis_version": "7.2.4"})
+	eight := at(map[string]string{"valkey_version": "8.1.1", "redis_version": "7.2.4"})
+	redis := at(map[string]string{"redis_version": "10.0.0"})
+	tests := []struct {
+		name           string
+		source, target version
+		want           string
+	}{
+		{"both new", nine, nine, machine.Atomic},
+		{"an old target", nine, eight, machine.Legacy},
+		{"an old source", eight, nine, machine.Legacy},
+		{"another server", redis, redis, machine.Legacy},
+		{"one that was not asked", nine, version{}, machine.Legacy},
+	}
+	for _, tt := range tests {
+		d := &drive{versions: map[string]version{"a": tt.source, "b": tt.target}}
+		if got := d.engineOf("a", "b"); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
