@@ -21,6 +21,7 @@ type Pulse struct {
 	// Of all nodes. Errors are those that the proxy made itself: what the coordinator must keep at 0.
 	Errors    uint64
 	Redirects uint64
+	Waiting   []uint16      // slots with a command that no node would serve yet: while one moves, one with several keys
 	Held      int64         // commands held by gates right now
 	HeldTotal uint64        // commands that gates have held since the start
 	LongHold  time.Duration // longest time that a gate has held a command since the start

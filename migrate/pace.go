@@ -14,18 +14,21 @@ const (
 	// are already slow.
 	batchTime   = 3 * time.Millisecond
 	carefulTime = time.Millisecond
-	// Bounds of a batch. 512 keys of one command are parsed in well under a millisecond; the bytes bound the buffers of both
-	// nodes.
-	leastKeys, mostKeys   = 10, 512
+	// Bounds of a batch. 64 small keys are one or two milliseconds; of fewer most of the time is the way there and back, which
+	// would make the next batch still smaller. 512 keys of one command are parsed in well under a millisecond; the bytes bound
+	// the buffers of both nodes.
+	leastKeys, mostKeys   = 64, 512
 	leastBytes, mostBytes = 64 << 10, 4 << 20
 	// What a batch is thought to carry before any was measured.
 	startKeyRate, startByteRate = 20_000.0, 20e6 // each second
 	// leastShare of its time is what a source gives to a move however slow its clients are: a move that stands still holds
-	// its slots open for ever.
-	leastShare = 0.02
-	// calmFor without a slow pulse raises the share again by calmGain.
-	calmFor  = 2 * time.Second
-	calmGain = 1.25
+	// its slots open for ever. Even with a fifth of it the slowest of a hundred commands would be one that met a batch.
+	leastShare = 0.1
+	// slowPulses in a row slow a move down: a single one may be a node that forks, or a machine that stutters.
+	slowPulses = 2
+	// calmFor without a change raises the share again by calmGain.
+	calmFor  = time.Second
+	calmGain = 1.5
 	// strictWait is between two batches while a replica lags or memory is short: slow enough to recover, and a job that is
 	// cancelled still ends.
 	strictWait = time.Second
@@ -43,6 +46,7 @@ type pacer struct {
 	base              map[string]time.Duration // guarded by mu: p99 before the job, by address
 	nodes             map[string]*lane         // guarded by mu: by node id
 	strict            map[string]string        // guarded by mu: nodes that are short of something, and of what
+	above             map[string]int           // guarded by mu: slow pulses in a row, by address
 	keyDebt, byteDebt float64                  // guarded by mu: what is spent and not yet earned
 	earned            time.Time                // guarded by mu
 	hurried           bool                     // guarded by mu
@@ -57,13 +61,15 @@ type lane struct {
 	keyRate  float64 // of one MIGRATE, each second
 	byteRate float64
 	free     time.Time // when the next batch may go
-	held     int       // clients wait for its keys
+	held     int       // clients wait for its keys behind a gate
+	wanted   time.Time // until then clients wait for its keys otherwise: they need several, and the slot is half moved
 }
 
 func newPacer(o machine.Options, latency func(time.Duration) time.Duration, addr func(string) string) *pacer {
 	return &pacer{
 		keys: float64(o.MaxKeysPerSecond), bytes: float64(o.MaxBytesPerSecond), latency: latency, addr: addr,
-		base: map[string]time.Duration{}, nodes: map[string]*lane{}, strict: map[string]string{}, earned: time.Now(),
+		base: map[string]time.Duration{}, nodes: map[string]*lane{}, strict: map[string]string{},
+		above: map[string]int{}, earned: time.Now(),
 	}
 }
 
@@ -96,7 +102,7 @@ func (p *pacer) Batch() (keys int, bytes int64) {
 		if first || l.byteRate < byteRate {
 			byteRate = l.byteRate
 		}
-		if l.share < 1 && l.held == 0 {
+		if l.share < 1 && !l.urgent() {
 			span = carefulTime
 		}
 		first = false
@@ -109,16 +115,47 @@ func (p *pacer) Batch() (keys int, bytes int64) {
 // Wait returns when a batch may go, or ctx ends. Keys that clients wait for go at once, and are paid for later.
 func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes int64) error {
 	p.mu.Lock()
-	l := p.laneLocked(source)
 	p.earnLocked()
 	p.keyDebt += float64(keys)
 	p.byteDebt += float64(bytes)
-	var pause time.Duration
-	if l.held == 0 {
-		pause = p.pauseLocked(l, source, target)
-	}
 	p.mu.Unlock()
-	return sleep(ctx, pause)
+	for {
+		p.mu.Lock()
+		p.earnLocked()
+		var pause time.Duration
+		if l := p.laneLocked(source); !l.urgent() {
+			pause = p.pauseLocked(l, source, target)
+		}
+		p.mu.Unlock()
+		if pause <= 0 {
+			return ctx.Err()
+		}
+		if err := sleep(ctx, min(pause, waitPiece)); err != nil {
+			return err
+		}
+	}
+}
+
+// waitPiece is how long a wait goes on without a look: clients may have come meanwhile that wait for the keys, or the end of
+// the job.
+const waitPiece = 100 * time.Millisecond
+
+// urgent says that clients wait for keys of this source.
+func (l *lane) urgent() bool { return l.held > 0 || time.Now().Before(l.wanted) }
+
+// wantedFor is some pulses: a command that is just being tried again does not count as one that waits.
+const wantedFor = 4 * workBeat
+
+// want tells which sources have half moved slots that clients wait for.
+func (p *pacer) want(sources map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	until := time.Now().Add(wantedFor)
+	for id, l := range p.nodes {
+		if sources[id] {
+			l.wanted = until
+		}
+	}
 }
 
 // settle waits until the debts of a source are paid. It comes before a hold, since nothing is waited for behind it.
@@ -131,8 +168,7 @@ func (p *pacer) settle(ctx context.Context, source string) {
 			pause = 0
 		}
 		p.mu.Unlock()
-		// In pieces, so that a job that is cancelled does not wait for what it will not use.
-		if pause <= 0 || sleep(ctx, min(pause, 100*time.Millisecond)) != nil {
+		if pause <= 0 || sleep(ctx, min(pause, waitPiece)) != nil {
 			return
 		}
 	}
@@ -235,19 +271,23 @@ func (p *pacer) hurry() {
 	p.hurried = true
 }
 
-// feel compares a pulse with how it was before the job: slower than the limit halves a source's share, calm raises it.
+// feel compares a pulse with how it was before the job: slower than the limit twice in a row halves a source's share, calm
+// raises it.
 func (p *pacer) feel(pulse *Pulse) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	worst := ""
 	for addr, n := range pulse.Nodes {
 		if n.Commands < enough/4 { // pulses of a job are four times as short
 			continue
 		}
-		if limit := p.limitLocked(addr); n.P99 > limit {
-			worst = fmt.Sprintf("p99 of %s is %s, above %s", addr, round(n.P99), round(limit))
-			p.slowLocked(addr, worst, now)
+		limit := p.limitLocked(addr)
+		if n.P99 <= limit {
+			p.above[addr] = 0
+			continue
+		}
+		if p.above[addr]++; p.above[addr] >= slowPulses {
+			p.slowLocked(addr, fmt.Sprintf("p99 of %s is %s, above %s", addr, round(n.P99), round(limit)), now)
 		}
 	}
 	for _, l := range p.nodes {

@@ -24,7 +24,7 @@ func TestBatchesTakeAFewMilliseconds(t *testing.T) {
 	}{
 		{"small keys on an idle node", 500, 50_000, 4 * time.Millisecond, 300, 450},
 		{"a fast node stays within the bound", 500, 50_000, time.Millisecond / 2, mostKeys, mostKeys},
-		{"a slow node", 500, 50_000, 100 * time.Millisecond, leastKeys, 20},
+		{"a slow node", 500, 50_000, 100 * time.Millisecond, leastKeys, leastKeys},
 		{"big keys do not go below the least", 1, 50 << 20, 500 * time.Millisecond, leastKeys, leastKeys},
 	}
 	for _, tt := range tests {
@@ -92,6 +92,33 @@ func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 	}
 }
 
+func TestKeysOfAHalfMovedSlotThatClientsWaitForAreNotSlowedDown(t *testing.T) {
+	p := testPacer(machine.Options{MaxKeysPerSecond: 10})
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go waitFor(ctx, p, done)
+	select {
+	case err := <-done:
+		t.Fatalf("nothing slows down: %v", err)
+	case <-time.After(3 * waitPiece / 2):
+	}
+	p.want(map[string]bool{"c": true})
+	p.want(map[string]bool{"a": true}) // while it waits already
+	if err := <-done; err != nil {
+		t.Fatalf("a batch that clients wait for is slowed down: %v", err)
+	}
+	p.want(map[string]bool{}) // the command is just being tried again
+	if waitFor(ctx, p, done); <-done != nil {
+		t.Error("the next batch is slowed down")
+	}
+}
+
+// waitFor waits for a batch of a thousand seconds' worth.
+func waitFor(ctx context.Context, p *pacer, done chan<- error) {
+	done <- p.Wait(ctx, "a", "b", 10_000, 100)
+}
+
 func pulseOf(addr string, p99 time.Duration) *Pulse {
 	return &Pulse{Nodes: map[string]NodePulse{addr: {Commands: 1000, P99: p99}}}
 }
@@ -111,9 +138,16 @@ func TestSlowClientsSlowTheJobAndCalmLetsItGo(t *testing.T) {
 		t.Fatalf("below the limit: share %v, %q", share("a"), p.reason())
 	}
 	p.feel(pulseOf("a:1", 4*time.Millisecond))
+	p.feel(pulseOf("a:1", 2900*time.Microsecond))
+	p.feel(pulseOf("a:1", 4*time.Millisecond))
+	if share("a") != 1 || p.reason() != "" {
+		t.Fatalf("slow now and then: share %v, %q", share("a"), p.reason())
+	}
+	p.feel(pulseOf("a:1", 4*time.Millisecond))
 	if share("a") != 0.5 || share("c") != 1 || !strings.Contains(p.reason(), "p99 of a:1 is 4ms, above 3ms") {
 		t.Fatalf("a slow source: shares %v and %v, %q", share("a"), share("c"), p.reason())
 	}
+	p.feel(pulseOf("b:1", 4*time.Millisecond))
 	p.feel(pulseOf("b:1", 4*time.Millisecond))
 	if share("c") != 0.5 {
 		t.Errorf("a slow target leaves a source at %v", share("c"))

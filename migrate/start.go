@@ -252,6 +252,15 @@ func (j *job) waiting(why string) {
 	j.status.Reason = why
 }
 
+// sourcesOf are the nodes that give any of these slots away now.
+func (j *job) sourcesOf(slots []uint16) map[string]bool {
+	sources := map[string]bool{}
+	for i := range slots {
+		sources[j.sourceOf(slots[i:])] = true
+	}
+	return sources
+}
+
 // sourceOf is the node that gives these slots away now, "" if no unit in hand has them.
 func (j *job) sourceOf(slots []uint16) string {
 	j.mu.Lock()

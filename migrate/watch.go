@@ -104,6 +104,7 @@ func (w *watch) look() (working bool) {
 		n.longHold = p.LongHold
 	}
 	w.pace.feel(&p)
+	w.pace.want(w.job.sourcesOf(p.Waiting))
 	n.pace = w.pace.reason()
 	w.job.noted(n)
 	return true

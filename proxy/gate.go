@@ -218,8 +218,11 @@ func (l *loop) parkSession(s *session) {
 	}
 }
 
-// letGo notes how long gates have held r, which is about to be sent.
+// letGo notes how long gates have held r, if any has. What it may have to wait for from here on is not the gates'.
 func (l *loop) letGo(r *request) {
+	if r.gatedAt == 0 {
+		return
+	}
 	took := l.now - r.gatedAt
 	r.gatedAt = 0
 	l.stats.GateSeconds.Observe(took)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,27 @@ func TestACommandThatIsRedirectedWhileItsSlotIsHeldStaysUntilTheRelease(t *testi
 				t.Fatalf("the new owner saw %q", got)
 			}
 		})
+	}
+}
+
+func TestWhatWaitsForAHalfMovedSlotIsSeenAndIsNotHeld(t *testing.T) {
+	s := script(t, Config{Loops: 2, Limits: patient})
+	s.owner.Every("RENAME {t}a {t}b", testnode.Error("TRYAGAIN Multiple keys request during rehashing of slot"))
+	s.next.Every("RENAME {t}a {t}b", testnode.Raw("+OK\r\n"))
+	s.next.Every("GET {t}b", testnode.Bulk("x"))
+	mustHold(t, s.proxy, tSlot)
+	s.send("RENAME {t}a {t}b", "GET {t}b")
+	held(t, s.proxy, 2)
+	s.proxy.Release([]uint16{tSlot}, "")
+	s.owner.Wait(t, "RENAME {t}a {t}b", 1)
+	took := s.proxy.Pulse().LongHold
+	s.owner.Wait(t, "RENAME {t}a {t}b", 4)
+	until(t, func() bool { return slices.Equal(s.proxy.Pulse().Waiting, []uint16{tSlot}) })
+	s.set.Give(s.slot, indexOf(s.set, s.next))
+	s.proxy.Release([]uint16{tSlot}, s.next.Addr())
+	s.want("+OK", "$1")
+	if p := s.proxy.Pulse(); p.LongHold != took || len(p.Waiting) != 0 {
+		t.Errorf("held for %v, waiting for slots %v; want %v, since the gate was open, and none", p.LongHold, p.Waiting, took)
 	}
 }
 

@@ -97,7 +97,8 @@ func (l *loop) visit(r *request) {
 		case r.wide && len(l.gates) > 0:
 			l.park(r)
 		default:
-			l.sendHeld(r)
+			l.letGo(r)
+			l.send(r)
 		}
 		return
 	}
@@ -105,22 +106,19 @@ func (l *loop) visit(r *request) {
 	if m.pass != l.pass {
 		*m = mark{pass: l.pass}
 	}
-	if r.state == stateHeld && l.gated(r) {
+	switch {
+	case r.state != stateHeld:
+	case l.gated(r):
 		l.park(r)
-	} else if r.state == stateHeld && !m.blocks(r) {
-		l.sendHeld(r)
+	default:
+		l.letGo(r)
+		if !m.blocks(r) {
+			l.send(r)
+		}
 	}
 	if r.state != stateDone {
 		m.add(r, l.slots[r.slot].trouble != nil)
 	}
-}
-
-// sendHeld sends what was held, by a gate perhaps.
-func (l *loop) sendHeld(r *request) {
-	if r.gatedAt != 0 {
-		l.letGo(r)
-	}
-	l.send(r)
 }
 
 // beginQuiet postpones every advance until endQuiet, while several requests change state together.

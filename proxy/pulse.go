@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type Pulse struct {
 	Nodes     map[string]NodePulse // by address
 	Errors    uint64               // error replies of the proxy's own that are the cluster's fault, not the client's
 	Redirects uint64               // answers of nodes about the cluster
+	Waiting   []uint16             // slots with a command that no node would serve yet, sorted: while one moves, one with several keys
 	Held      int64                // commands held by gates right now
 	HeldTotal uint64               // commands that gates have held since the start
 	LongHold  time.Duration        // longest time that a gate has held a command since the start
@@ -94,6 +96,7 @@ type sample struct {
 	held              int64
 	heldTotal         uint64
 	longHold          int64
+	waiting           []uint16 // perhaps several times
 }
 
 // pulses remembers where the last call of Pulse left off.
@@ -119,10 +122,11 @@ func (p *Proxy) Pulse() Pulse {
 	if !whole {
 		return Pulse{Span: now.at.Sub(last.at)}
 	}
+	slices.Sort(now.waiting)
 	all := now.all.since(&last.all)
 	out := Pulse{
 		Span: now.at.Sub(last.at), Nodes: make(map[string]NodePulse, len(now.nodes)),
-		Errors: now.errors - last.errors, Redirects: now.redirects - last.redirects,
+		Errors: now.errors - last.errors, Redirects: now.redirects - last.redirects, Waiting: slices.Compact(now.waiting),
 		Held: now.held, HeldTotal: now.heldTotal, LongHold: time.Duration(now.longHold), P99: all.quantile(0.99),
 	}
 	var none times
@@ -167,6 +171,11 @@ func (l *loop) addSample(sum *sample) {
 	}
 	sum.all.plus(&l.took)
 	sum.errors += l.gaveUp + l.stats.Ambiguous + l.stats.Timeouts + l.stats.RedirectsRefused[metrics.RefusedBadAddress]
+	for _, w := range l.waiting {
+		if r := w.r; r.state == stateWaiting && r.hasSlot && r.root().sess != nil {
+			sum.waiting = append(sum.waiting, r.slot)
+		}
+	}
 	for _, n := range l.stats.Redirects {
 		sum.redirects += n
 	}

@@ -376,7 +376,14 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
+// tail leaves out what every moved slot makes the proxy say.
 func (l *logBuffer) tail() string {
-	s := l.String()
+	var b strings.Builder
+	for line := range strings.Lines(l.String()) {
+		if !strings.Contains(line, `"table changed"`) {
+			b.WriteString(line)
+		}
+	}
+	s := b.String()
 	return s[max(0, len(s)-4000):]
 }

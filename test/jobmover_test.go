@@ -93,14 +93,18 @@ func (m *jobMover) job(from, to *testcluster.Node, command ...string) error {
 	if err != nil {
 		return err
 	}
-	moved := 0
+	moved, meant := 0, 0
 	for slot := range before {
-		if before[slot] == from && after[slot] == to {
+		if before[slot] != after[slot] {
 			moved++
 		}
+		if before[slot] == from && after[slot] == to {
+			meant++
+		}
 	}
-	if done := int(st["slots-done"].Int); moved < movedSlots-1 || moved != done { // one slot may be the remainder of the shares
-		return fmt.Errorf("%v: %d slots moved, %d say the job, %d were wanted", command, moved, done, movedSlots)
+	// A rebalance may also give the one slot that three nodes cannot share to another of them.
+	if done := int(st["slots-done"].Int); meant < movedSlots-1 || moved != done {
+		return fmt.Errorf("%v: %d slots moved, %d as wanted, %d says the job, %d were wanted", command, moved, meant, done, movedSlots)
 	}
 	if n := st["client-errors"].Int; n != 0 {
 		return fmt.Errorf("%v: the job counts %d errors of clients", command, n)

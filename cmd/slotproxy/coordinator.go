@@ -98,7 +98,7 @@ func (d dataPath) Pulse() migrate.Pulse {
 	p := d.proxy.Pulse()
 	out := migrate.Pulse{
 		Span: p.Span, Nodes: make(map[string]migrate.NodePulse, len(p.Nodes)),
-		Errors: p.Errors, Redirects: p.Redirects, Held: p.Held, HeldTotal: p.HeldTotal, LongHold: p.LongHold, P99: p.P99,
+		Errors: p.Errors, Redirects: p.Redirects, Waiting: p.Waiting, Held: p.Held, HeldTotal: p.HeldTotal, LongHold: p.LongHold, P99: p.P99,
 	}
 	for addr, n := range p.Nodes {
 		out.Nodes[addr] = migrate.NodePulse(n)
