@@ -62,7 +62,8 @@ type lane struct {
 	byteRate float64
 	free     time.Time // when the next batch may go
 	held     int       // clients wait for its keys behind a gate
-	wanted   time.Time // until then clients wait for its keys otherwise: they need several, and the slot is half moved
+	// Until then clients wait for its keys otherwise: they need several, and the slot is half moved. since: without a break.
+	wanted, since time.Time
 }
 
 func newPacer(o machine.Options, latency func(time.Duration) time.Duration, addr func(string) string) *pacer {
@@ -89,7 +90,8 @@ func (p *pacer) compare(base map[string]time.Duration) {
 	p.base = base
 }
 
-// Batch is how much one MIGRATE may carry: what the slowest lane does in a few milliseconds.
+// Batch is how much one MIGRATE may carry: what the slowest lane does in a few milliseconds, or as much as any may when clients
+// have waited for long.
 func (p *pacer) Batch() (keys int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,6 +108,9 @@ func (p *pacer) Batch() (keys int, bytes int64) {
 			span = carefulTime
 		}
 		first = false
+		if l.overdue() {
+			return mostKeys, mostBytes
+		}
 	}
 	keys = min(max(int(keyRate*span.Seconds()), leastKeys), mostKeys)
 	bytes = min(max(int64(byteRate*span.Seconds()), leastBytes), mostBytes)
@@ -152,10 +157,24 @@ func (p *pacer) want(sources map[string]bool) {
 	defer p.mu.Unlock()
 	until := time.Now().Add(wantedFor)
 	for id, l := range p.nodes {
-		if sources[id] {
-			l.wanted = until
+		if !sources[id] {
+			continue
 		}
+		if l.wanted.Before(time.Now()) {
+			l.since = time.Now()
+		}
+		l.wanted = until
 	}
+}
+
+// overdueAfter is a fifth of what a command waits for at most by default. A slot that takes longer than that has many keys, or
+// the machines are so busy that each batch costs its way there and back: the fewer the better.
+const overdueAfter = time.Second
+
+// overdue says that clients have waited for long.
+func (l *lane) overdue() bool {
+	now := time.Now()
+	return now.Before(l.wanted) && now.Sub(l.since) >= overdueAfter
 }
 
 // settle waits until the debts of a source are paid. It comes before a hold, since nothing is waited for behind it.

@@ -112,6 +112,16 @@ func TestKeysOfAHalfMovedSlotThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 	if waitFor(ctx, p, done); <-done != nil {
 		t.Error("the next batch is slowed down")
 	}
+	p.Moved("a", "b", 100, 1000, time.Second)
+	if keys, _ := p.Batch(); keys != leastKeys {
+		t.Errorf("a batch of a slow node has %d keys, want %d", keys, leastKeys)
+	}
+	p.mu.Lock()
+	p.nodes["a"].since = p.nodes["a"].since.Add(-overdueAfter)
+	p.mu.Unlock()
+	if keys, _ := p.Batch(); keys != mostKeys {
+		t.Errorf("a batch that clients have waited for long has %d keys, want %d", keys, mostKeys)
+	}
 }
 
 // waitFor waits for a batch of a thousand seconds' worth.
