@@ -9,8 +9,9 @@ const (
 	// startRate is assumed until Moves were measured: below what an idle node does with small keys, so the first holds are
 	// short rather than long.
 	startRate = 20_000
-	// Measured rates beyond these are noise of a clock or of a stop.
-	leastRate, mostRate = 1_000, 1_000_000
+	// Measured rates beyond these are noise: of a clock, of a stop, or of machines so busy that a Move is all round trips. Those
+	// do not become fewer when slots move one by one.
+	leastRate, mostRate = 5_000, 1_000_000
 	// rateKeys: with fewer keys the round trips are measured, not the keys.
 	rateKeys = 50
 	// gatedSlots: one CLUSTER SETSLOT a slot goes to both nodes while clients wait.
@@ -156,9 +157,9 @@ func (m *Machine) cut(mv *move) Unit {
 	return u
 }
 
-// measure learns from a Move.
-func (mv *move) measure(r Result) {
-	if r.Keys < rateKeys || r.Took <= 0 {
+// measure learns from a Move behind a gate. One that goes online also takes its time for the sake of others.
+func (mv *move) measure(r Result, online bool) {
+	if online || r.Keys < rateKeys || r.Took <= 0 {
 		return
 	}
 	now := float64(r.Keys) / r.Took.Seconds()

@@ -66,22 +66,24 @@ func TestUnitsFitTheirBudget(t *testing.T) {
 
 func TestTheRateFollowsWhatWasMeasured(t *testing.T) {
 	tests := []struct {
-		name  string
-		moves []Result
-		want  float64
+		name   string
+		moves  []Result
+		want   float64
+		online bool
 	}{
-		{"nothing yet", nil, startRate},
-		{"a part of each Move", []Result{{Keys: 1000, Took: 10 * time.Millisecond}}, 0.7*startRate + 0.3*100_000},
-		{"few keys measure the network", []Result{{Keys: 10, Took: time.Millisecond}}, startRate},
-		{"no time is no measure", []Result{{Keys: 1000}}, startRate},
-		{"a stopped node is not believed for ever", slices.Repeat([]Result{{Keys: 50, Took: time.Hour}}, 50), leastRate},
-		{"a clock that jumps neither", slices.Repeat([]Result{{Keys: 1e9, Took: 1}}, 50), mostRate},
+		{name: "nothing yet", want: startRate},
+		{"what is paced is not measured", []Result{{Keys: 1000, Took: 10 * time.Second}}, startRate, true},
+		{"a part of each Move", []Result{{Keys: 1000, Took: 10 * time.Millisecond}}, 0.7*startRate + 0.3*100_000, false},
+		{"few keys measure the network", []Result{{Keys: 10, Took: time.Millisecond}}, startRate, false},
+		{"no time is no measure", []Result{{Keys: 1000}}, startRate, false},
+		{"a stopped node is not believed for ever", slices.Repeat([]Result{{Keys: 50, Took: time.Hour}}, 50), leastRate, false},
+		{"a clock that jumps neither", slices.Repeat([]Result{{Keys: 1e9, Took: 1}}, 50), mostRate, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			mv := &move{rate: startRate}
 			for _, r := range tt.moves {
-				mv.measure(r)
+				mv.measure(r, tt.online)
 			}
 			if mv.rate != tt.want {
 				t.Errorf("got %v, want %v", mv.rate, tt.want)

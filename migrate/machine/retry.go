@@ -55,7 +55,7 @@ func (m *Machine) answered(u *unit, r Result) {
 		u.fails, u.withoutOK = 0, 0
 	}
 	if r.Step == Move {
-		m.homeOf(u).measure(r)
+		m.homeOf(u).measure(r, u.Online)
 	}
 	if r.Step == Hold && r.Outcome != Done && r.Outcome != Unknown {
 		u.held = false
