@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,5 +185,19 @@ func TestWhatBecomesOfATransactionThatANodeRefuses(t *testing.T) {
 			s.want("+OK", "+QUEUED", tc.want)
 			s.until("the user has to be asked again", func(l *loop) bool { return l.plain.multiUntil == 0 })
 		})
+	}
+}
+
+func TestABlockWaitsForTheHandshakeOfItsConnection(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	for i := range 3 { // each user has connections of its own
+		c := connect(t, addr)
+		c.send("AUTH default " + strings.Repeat("long", 100) + fmt.Sprint(i)) // longer than the block: its bytes must not count for it
+		c.want("+OK")
+		for _, key := range []string{"a", "b", "c"} { // on all nodes
+			c.send("MULTI", "SET "+key+" 1", "GET "+key, "EXEC")
+			c.want("+OK", "+QUEUED", "+QUEUED", "*2\r\n+OK\r\n$1\r\n1\r\n")
+		}
 	}
 }

@@ -50,7 +50,7 @@ func (l *loop) nodeAt(addr string) *node {
 		host = addr
 	}
 	n := &node{l: l, addr: addr, host: host, info: &router.Node{Addr: addr}}
-	l.nodes[addr] = n
+	l.nodes[addr], l.homeAddr = n, nil
 	return n
 }
 

@@ -331,7 +331,7 @@ func (c *nodeConn) swallow(r *request, piece []byte) error {
 // skipQueued swallows what a node says while a transaction is queued and nothing is wrong with it.
 func (c *nodeConn) skipQueued(data []byte) (n int) {
 	r := c.queue.first()
-	if r == nil || c.skipped >= r.lead || r.end > c.sent || c.nonces.n > 0 || c.feed != nil || !c.framer.Between() {
+	if r == nil || !c.ready || c.skipped >= r.lead || r.end > c.sent || c.nonces.n > 0 || c.feed != nil || !c.framer.Between() {
 		return 0
 	}
 	for c.skipped < r.lead {
