@@ -145,16 +145,80 @@ func TestAnInterruptedJobGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
+func TestAJobDoesNotGoOnWithAnotherCluster(t *testing.T) {
+	dir, s := t.TempDir(), newTurnstile(machine.Move)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(500)
+	<-s.here
+	b.stop()
+
+	strange := newFakeCluster(4)
+	for i := range strange.ids {
+		strange.ids[i] = strings.Repeat(fmt.Sprintf("%x", i+9), 40)
+	}
+	wrong := newBench(t, dir, strange, nil).run()
+	st := wrong.wait(id, "refused", func(s Status) bool { return strings.HasPrefix(s.Reason, "OTHERCLUSTER") })
+	if !st.Finished.IsZero() || len(wrong.runner.steps) > 0 {
+		t.Errorf("%+v after the steps %v", st, wrong.runner.steps)
+	}
+	p, err := wrong.c.Plan(context.Background(), Goal{Kind: Reshard, To: strange.ids[3], Slots: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wrong.c.Start(context.Background(), p, machine.Options{}, "test"); err == nil || !strings.HasPrefix(err.Error(), "BUSYJOB no job can start: OTHERCLUSTER") {
+		t.Errorf("the next job: %v", err)
+	}
+	wrong.stop()
+
+	back := newBench(t, dir, b.f, nil).run()
+	if st := back.ended(id, Success); st.SlotsDone != 500 {
+		t.Errorf("at home again %d of 500 slots are done", st.SlotsDone)
+	}
+}
+
+func TestAJobOfAnotherClusterCanBeCancelled(t *testing.T) {
+	dir, s := t.TempDir(), newTurnstile(machine.Move)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(500)
+	<-s.here
+	b.stop()
+
+	strange := newFakeCluster(4)
+	for i := range strange.ids {
+		strange.ids[i] = strings.Repeat(fmt.Sprintf("%x", i+9), 40)
+	}
+	wrong := newBench(t, dir, strange, nil).run()
+	wrong.wait(id, "refused", func(s Status) bool { return strings.HasPrefix(s.Reason, "OTHERCLUSTER") })
+	if err := wrong.c.Cancel(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	wrong.ended(id, Cancelled)
+	if next := wrong.reshard(10); next != "2" {
+		t.Errorf("the next job is %s", next)
+	}
+	wrong.ended("2", Success)
+	wrong.stop()
+
+	later := newBench(t, dir, strange, nil)
+	if st, _ := later.c.Job(id); st.State != Cancelled {
+		t.Errorf("after a restart it is %s", st.State)
+	}
+}
+
 func TestAJobIsRefusedWhenNothingMayMove(t *testing.T) {
 	tests := []struct {
 		name, want string
 		spoil      func(*fakeCluster)
 	}{
 		{"a slot is open", "NOTMOVABLE slot 7 is open on 127.0.0.1:7001", func(f *fakeCluster) { f.marks = " [7->-" + f.ids[1] + "]" }},
-		{"a primary is silent", "ERR 127.0.0.1:7002 does not answer", func(f *fakeCluster) { f.down[f.addr(1)] = true }},
+		{"a primary is silent", "ERR Cannot connect to 127.0.0.1:7002", func(f *fakeCluster) { f.down[f.addr(1)] = true }},
 		{"a slot has no owner", "NOTMOVABLE slot 0 has no owner", func(f *fakeCluster) { f.owner[0] = -1; f.owner[9] = 3 }},
 		{"somebody else is at work", "FOREIGN_COORDINATOR client", func(f *fakeCluster) {
 			f.clients[f.addr(0)] = []fakeClient{{id: 1, cmd: "cluster|setslot"}}
+		}},
+		{"another coordinator has a slot open", "FOREIGN_COORDINATOR slotproxy-coord:other:1 is at work", func(f *fakeCluster) {
+			f.clients[f.addr(1)] = []fakeClient{{id: 1, name: presenceName("other", 1)}}
+			f.marks = " [7->-" + f.ids[1] + "]"
 		}},
 	}
 	for _, tt := range tests {

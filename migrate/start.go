@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/panjf2000/ants/v2"
@@ -21,6 +22,20 @@ func (c *Coordinator) prepare(ctx context.Context, id string, p *plan.Plan, o ma
 	if err := c.closeUnrecorded(); err != nil {
 		return nil, err
 	}
+	// Others are looked for before the nodes are: what they have in hand would look like damage.
+	here := newPresence(c)
+	if err := here.enter(ctx); err != nil {
+		return nil, err
+	}
+	d, err := c.record(ctx, here, id, p, o, by)
+	if err != nil {
+		here.leave()
+	}
+	return d, err
+}
+
+// record makes a job of a plan that fits the cluster, and its journal. An error has left no journal behind.
+func (c *Coordinator) record(ctx context.Context, here *presence, id string, p *plan.Plan, o machine.Options, by string) (*drive, error) {
 	s, err := c.survey(ctx, withCounts)
 	if err != nil {
 		return nil, err
@@ -36,10 +51,6 @@ func (c *Coordinator) prepare(ctx context.Context, id string, p *plan.Plan, o ma
 	if err != nil {
 		return nil, fmt.Errorf("ERR The plan cannot be written: %w", err)
 	}
-	here := newPresence(c)
-	if err := here.enter(ctx); err != nil {
-		return nil, err
-	}
 	j, err := c.store.Create(id)
 	if err == nil {
 		if err = j.Append(journal.Record{Kind: journal.JobCreated, Spec: text}); err != nil {
@@ -47,7 +58,6 @@ func (c *Coordinator) prepare(ctx context.Context, id string, p *plan.Plan, o ma
 		}
 	}
 	if err != nil {
-		here.leave()
 		return nil, fmt.Errorf("JOURNAL cannot be written: %w", err)
 	}
 	d := c.newDrive(newJob(id, spec, c.cfg.Now()), spec, s, here, j)
@@ -195,6 +205,10 @@ func (c *Coordinator) resume(ctx context.Context, pool *ants.Pool, j *job) {
 		return
 	}
 	d, err := c.reenter(ctx, j, &spec, log)
+	if errors.Is(err, errElsewhere) {
+		c.giveUp(j, log)
+		return
+	}
 	if err != nil { // only when ctx has ended
 		_ = log.Close()
 		return
@@ -210,11 +224,44 @@ func (c *Coordinator) resume(ctx context.Context, pool *ants.Pool, j *job) {
 	d.run(ctx, pool)
 }
 
-// reenter waits for the cluster, and until nobody else is at work on it.
+// errElsewhere says that a folder and a cluster do not belong together. Nothing is touched then: the job may go on when the proxy
+// serves its own cluster again.
+var errElsewhere = errors.New("OTHERCLUSTER")
+
+// elsewhere tells whether a plan was made for another cluster: none of the primaries it saw is in this one.
+func elsewhere(p *plan.Plan, t *router.Table) bool {
+	here := func(s plan.Share) bool { return t.ByID(s.Node) >= 0 }
+	return len(p.Before) > 0 && !slices.ContainsFunc(p.Before, here)
+}
+
+// giveUp ends a job that cannot go on, as an operator has ordered.
+func (c *Coordinator) giveUp(j *job, log recorder) {
+	const reason = "cancelled away from its cluster: what was in hand there stays as it was"
+	now := c.cfg.Now()
+	err := log.Append(journal.Record{Kind: journal.Ended, State: Cancelled, Reason: reason, Spec: j.outcome(Cancelled, reason, now)})
+	if err = errors.Join(err, log.Close()); err != nil {
+		c.log.Error("journal cannot be written", "job", j.id, "err", err)
+	}
+	j.end(machine.Ended{State: Cancelled, Reason: reason}, err != nil, now)
+	close(j.done)
+	c.log.Info("job ended", "job", j.id, "state", Cancelled, "cause", reason)
+}
+
+// reenter waits for the cluster, and until nobody else is at work on it. Its error is that of ctx, or errElsewhere when a job of
+// another cluster was cancelled.
 func (c *Coordinator) reenter(ctx context.Context, j *job, spec *jobSpec, log recorder) (*drive, error) {
 	for {
 		s, err := c.survey(ctx, withoutCounts)
-		if err == nil {
+		switch {
+		case err != nil:
+		case elsewhere(spec.Plan, s.table):
+			if slices.Contains(j.early, "cancel") {
+				return nil, errElsewhere
+			}
+			err = fmt.Errorf("%w job %s was begun on another cluster, of which no node is here: serve that one, use another state_dir, or cancel the job",
+				errElsewhere, j.id)
+			c.setBusy(err.Error())
+		default:
 			here := newPresence(c)
 			if err = here.enter(ctx); err == nil {
 				j.waiting("")

@@ -64,7 +64,7 @@ func TestASubscriptionThatANodeCannotServeNowIsTriedAgain(t *testing.T) {
 		s.owner.On("SSUBSCRIBE {t}c", testnode.Error(e))
 	}
 	s.owner.On("SSUBSCRIBE {t}c", testnode.Close())
-	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.owner.Every("SSUBSCRIBE {t}c", confirms("{t}c")) // once more if the connection was lost behind the first confirmation
 	s.owner.On("SSUBSCRIBE {t}d", testnode.Error("NOPERM No permissions to access a channel"))
 	s.send("SSUBSCRIBE {t}c", "SSUBSCRIBE {t}d", "PING")
 	s.want(confirmation(2, "ssubscribe", "{t}c", 1), "-NOPERM", "*2\r\n$4\r\npong\r\n")

@@ -11,10 +11,10 @@ import (
 // change it any more.
 func (j *job) look(ctx context.Context) error {
 	var err error
-	if j.source, err = j.successor(ctx, j.unit.Source, j.ownerOf()); err != nil {
+	if j.source, err = j.successor(ctx, j.unit.Source, j.unit.Target, j.ownerOf()); err != nil {
 		return err
 	}
-	if j.target, err = j.successor(ctx, j.unit.Target, ""); err != nil {
+	if j.target, err = j.successor(ctx, j.unit.Target, j.unit.Source, ""); err != nil {
 		return err
 	}
 	if !j.mem.fresh {
@@ -104,8 +104,9 @@ func (j *job) ownerOf() string {
 	return owner
 }
 
-// successor is the primary of the shard that a node was primary of. heir is who owns its slots now, if that is known.
-func (j *job) successor(ctx context.Context, id, heir string) (*peer, error) {
+// successor is the primary of the shard that a node was primary of, which is never the other end of the unit: a node that comes
+// back to find its last slots moved there follows that one. heir is who owns its slots now, if that is known.
+func (j *job) successor(ctx context.Context, id, other, heir string) (*peer, error) {
 	t := j.cfg.Topology()
 	if t == nil {
 		return nil, fail(machine.NodeLost, "no table of the cluster yet")
@@ -114,24 +115,27 @@ func (j *job) successor(ctx context.Context, id, heir string) (*peer, error) {
 	if at >= 0 && t.Nodes[at].Primary && !t.Nodes[at].Failed {
 		return j.peer(ctx, id)
 	}
-	if at >= 0 && !t.Nodes[at].Primary {
-		return j.peer(ctx, t.Nodes[at].PrimaryID)
-	}
 	for _, i := range t.Primaries() {
-		if n := &t.Nodes[i]; j.sameShard(n.ID, id) || n.ID == heir && heir != j.unit.Target {
+		if n := &t.Nodes[i]; n.ID != other && (j.sameShard(n.ID, id) || n.ID == heir) {
 			return j.peer(ctx, n.ID)
 		}
+	}
+	if at >= 0 && !t.Nodes[at].Primary && t.Nodes[at].PrimaryID != other {
+		return j.peer(ctx, t.Nodes[at].PrimaryID)
 	}
 	return nil, fail(machine.NodeLost, "node %s has failed, and has no successor yet", id)
 }
 
-// sameShard tells whether two nodes are, or were, of one shard.
+// sameShard tells whether two nodes belong to one shard: a node that was a primary to the shard that it led last.
 func (e *Engine) sameShard(a, b string) bool { return e.root(a) == e.root(b) }
 
 // root is the first primary of a node's shard that this engine has seen.
 func (e *Engine) root(id string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if p, ok := e.led[id]; ok {
+		return p
+	}
 	if p, ok := e.roots[id]; ok {
 		return p
 	}

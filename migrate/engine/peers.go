@@ -314,6 +314,7 @@ func (e *Engine) learnShards() {
 			if _, known := e.roots[n.ID]; !known {
 				e.roots[n.ID] = n.ID
 			}
+			e.led[n.ID] = e.roots[n.ID]
 		}
 	}
 	for i := range t.Nodes {

@@ -70,6 +70,7 @@ type Engine struct {
 	mu     sync.Mutex
 	nodes  map[string]*facts    // by id; guarded by mu
 	roots  map[string]string    // id of each node to that of the first primary of its shard that was seen; guarded by mu
+	led    map[string]string    // id of each node that was a primary to the root of the shard that it led last; guarded by mu
 	seen   uint64               // version of the table that roots has seen; guarded by mu
 	units  map[int]*memory      // by unit; guarded by mu
 	idle   map[string][]Session // by address; guarded by mu
@@ -93,7 +94,7 @@ type memory struct {
 // New returns an engine for one job.
 func New(cfg Config) *Engine {
 	cfg.Limits = cfg.Limits.withDefaults()
-	return &Engine{cfg: cfg, nodes: map[string]*facts{}, roots: map[string]string{}, units: map[int]*memory{},
+	return &Engine{cfg: cfg, nodes: map[string]*facts{}, roots: map[string]string{}, led: map[string]string{}, units: map[int]*memory{},
 		idle: map[string][]Session{}, opened: map[uint16]int{}}
 }
 

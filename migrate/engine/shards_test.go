@@ -82,6 +82,38 @@ func TestAUnitGoesOnWithTheSuccessorsOfItsNodes(t *testing.T) {
 	}
 }
 
+func TestANodeThatFollowsTheTargetNowHasItsSuccessorForTheSource(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: testcluster.NeedNewest(t), Replicas: 1}, nil)
+	source, target := r.cl.Nodes[0], r.cl.Nodes[1]
+	var heir *testcluster.Node
+	for _, n := range r.cl.Nodes {
+		if n.PrimaryID == source.ID {
+			heir = n
+		}
+	}
+	u := r.unit(1, 5, 6)
+	u.Target = target.ID
+	r.run(u, machine.Look)
+	r.do(heir, "CLUSTER", "FAILOVER")
+	r.await(u, "the successor", func(l machine.Result) bool { return l.Source == heir.ID })
+	r.do(source, "CLUSTER", "REPLICATE", target.ID)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		table := r.table()
+		if at := table.ByID(source.ID); at >= 0 && table.Nodes[at].PrimaryID == target.ID {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the old source does not follow the target")
+		}
+	}
+	for _, life := range []string{"at once", "after a restart"} {
+		if got := r.run(u, machine.Look); got.Source != heir.ID || got.Target != target.ID {
+			t.Errorf("%s: the source is %s and the target %s, want %s and %s", life, got.Source, got.Target, heir.ID, target.ID)
+		}
+		r.e = r.engine(nil)
+	}
+}
+
 func TestAPrimaryThatGivesItsLastSlotStaysAPrimary(t *testing.T) {
 	for _, way := range []string{"legacy", "atomic"} {
 		t.Run(way, func(t *testing.T) {

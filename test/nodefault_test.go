@@ -1,0 +1,200 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"slotproxy/internal/testcluster"
+)
+
+// nodeFault happens to a node while slots move.
+type nodeFault struct {
+	engine string
+	who    string // "source", "target", "source's replica" or "target's replica"
+	phase  string // the record of the journal behind which it happens
+	frozen bool   // for frozenFor; else killed, and started again when its replica has taken over
+}
+
+func (f nodeFault) String() string {
+	how := "killed"
+	if f.frozen {
+		how = "frozen"
+	}
+	return fmt.Sprintf("%s, %s %s behind %s", f.engine, f.who, how, f.phase)
+}
+
+const (
+	faultTimeout = 2 * time.Second // cluster-node-timeout
+	frozenFor    = 3 * time.Second
+	// loseBefore and loseAfter bound when a write was acknowledged that an asynchronous failover may lose: before it, what the replica
+	// had not got yet; after it, what a node took that had not heard of its successor.
+	loseBefore, loseAfter = time.Second, 2 * time.Second
+	// loseStill bounds the older keys that may be lost with a target that dies before its replica has got them: two batches.
+	loseStill = 1000
+)
+
+// nodeFaults are a few in CI, and all with SLOTPROXY_FAULTS=all.
+func nodeFaults(v testcluster.Version, newest bool) (list []nodeFault) {
+	engines := []string{"legacy"}
+	if v.Valkey() && v.Major() >= 9 {
+		engines = append(engines, "atomic")
+	}
+	if os.Getenv("SLOTPROXY_FAULTS") != "all" {
+		if !newest {
+			return nil
+		}
+		return []nodeFault{
+			{"legacy", "source", "unit-opening", false},
+			{"legacy", "target", "unit-committing", true},
+			{"atomic", "target", "unit-opening", false},
+		}
+	}
+	for _, engine := range engines {
+		for _, who := range []string{"source", "target", "source's replica", "target's replica"} {
+			for _, phase := range []string{"unit-opening", "unit-committing", "unit-committed"} {
+				if engine == "atomic" && phase == "unit-committing" {
+					continue // there is none
+				}
+				list = append(list, nodeFault{engine, who, phase, false}, nodeFault{engine, who, phase, true})
+			}
+		}
+	}
+	return list
+}
+
+func TestAJobOutlivesItsNodesAndLosesNoMoreThanTheyDo(t *testing.T) {
+	newest := testcluster.NeedNewest(t)
+	eachVersion(t, func(t *testing.T, v testcluster.Version) {
+		for _, f := range nodeFaults(v, v == newest) {
+			t.Run(f.String(), func(t *testing.T) { f.run(t, v) })
+		}
+	})
+}
+
+func (f nodeFault) run(t *testing.T, v testcluster.Version) {
+	l := newCrashLife(t, testcluster.Options{Version: v, Replicas: 1, NodeTimeout: faultTimeout}, crashSlots, f.engine, "MAXKEYS", "5000")
+	for _, n := range l.cluster.Nodes[:3] {
+		if _, err := l.cluster.Do(n, "WAIT", "1", "5000"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	victims := map[string]*testcluster.Node{"source": l.cluster.Nodes[0], "target": l.cluster.Nodes[1]}
+	for _, who := range []string{"source", "target"} {
+		victims[who+"'s replica"] = replicaOf(t, l.cluster, victims[who])
+	}
+	l.begin()
+	l.reach(f.phase, 2)
+	from := time.Now().Add(-loseBefore)
+	f.happen(t, l, victims[f.who])
+	until := time.Now().Add(loseAfter)
+
+	eventually(t, jobLimit, func() error {
+		if !l.over() {
+			return fmt.Errorf("job %s has not ended: %v", l.id, l.job())
+		}
+		return nil
+	})
+	j := l.job()
+	t.Logf("job: %s (%s), %d of %d slots", j["state"].Text, j["reason"].Text, j["slots-done"].Int, j["slots-total"].Int)
+	if j["state"].Text == "success" {
+		l.agree()
+	} else {
+		l.repair()
+	}
+	l.scribes.finish(t)
+	f.judge(t, l.scribes, from, until)
+}
+
+// reach waits until the journal has so many records of a kind.
+func (l *crashLife) reach(kind string, count int) {
+	l.t.Helper()
+	eventually(l.t, jobLimit, func() error {
+		text, err := os.ReadFile(filepath.Join(l.state, l.id+".journal"))
+		if n := bytes.Count(text, []byte(`"kind":"`+kind+`"`)); n >= count || bytes.Contains(text, []byte(`"kind":"ended"`)) {
+			return nil
+		}
+		return fmt.Errorf("no %s: %v", kind, err)
+	})
+}
+
+// happen ends when the node is back.
+func (f nodeFault) happen(t *testing.T, l *crashLife, n *testcluster.Node) {
+	t.Helper()
+	if f.frozen {
+		if err := l.cluster.Freeze(n); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(frozenFor)
+		if err := l.cluster.Thaw(n); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err := l.cluster.Kill(n); err != nil {
+		t.Fatal(err)
+	}
+	slot := 0
+	if n == l.cluster.Nodes[1] {
+		slot = int(l.slots[len(l.slots)-1]) + 1
+	}
+	eventually(t, 30*time.Second, func() error {
+		if owner, err := l.cluster.SlotOwner(slot); err != nil || owner == nil {
+			return fmt.Errorf("nobody has taken over: %v", err)
+		}
+		return nil
+	})
+	if err := l.cluster.Restart(n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// repair closes what a job that has failed may have left open.
+func (l *crashLife) repair() {
+	l.t.Helper()
+	time.Sleep(faultTimeout) // the nodes come to one picture first
+	for range 3 {
+		v := l.command("FIX")
+		l.t.Logf("PROXY FIX: %s", v)
+		if fields(v)["ok"].Int == 1 {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := l.cluster.WaitOK(ctx); err != nil {
+		l.t.Error(err)
+	}
+}
+
+// judge lists what is lost, and wants it to be no more than what the failover of this node may lose.
+func (f nodeFault) judge(t *testing.T, s *scribes, from, until time.Time) {
+	t.Helper()
+	t.Logf("%d writes acknowledged, %d of unknown outcome, %d refused; lost: %d acknowledged, %d older keys",
+		s.acked, s.unknown, s.refused, len(s.lost), s.lostStill)
+	primary := f.who == "source" || f.who == "target"
+	early := 0
+	for _, at := range s.lost {
+		if at.Before(from) || at.After(until) {
+			early++
+		}
+	}
+	switch {
+	case !primary && len(s.lost)+s.lostStill > 0:
+		t.Error("no primary has failed, and writes are gone")
+	case early > 0 && s.lostStill == 0:
+		t.Errorf("%d of the lost writes were acknowledged at other times than the failover", early)
+	case s.lostStill > 0 && f.who != "target" || s.lostStill > loseStill:
+		t.Errorf("%d older keys are gone", s.lostStill)
+	}
+	for i, sc := range s.list {
+		for _, p := range sc.problems {
+			t.Logf("scribe %d: %s", i, p)
+		}
+	}
+}
