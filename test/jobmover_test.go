@@ -27,6 +27,7 @@ type jobMover struct {
 	longest      time.Duration
 	busy         time.Duration // how long jobs ran, together
 	redirects    int64
+	retries      int64 // steps that had to be repeated
 	err          error
 }
 
@@ -107,13 +108,14 @@ func (m *jobMover) job(from, to *testcluster.Node, command ...string) error {
 		return fmt.Errorf("%v: %d slots moved, %d as wanted, %d says the job, %d were wanted", command, moved, meant, done, movedSlots)
 	}
 	if n := st["client-errors"].Int; n != 0 {
-		return fmt.Errorf("%v: the job counts %d errors of clients", command, n)
+		return fmt.Errorf("%v: the job counts %d errors of clients, after %v and %d retries", command, n, time.Since(start), st["retries"].Int)
 	}
 	m.moved += moved
 	m.count++
 	m.keys += st["keys-moved"].Int
 	m.held += st["held-commands"].Int
 	m.redirects += st["redirects"].Int
+	m.retries += st["retries"].Int
 	m.longest = max(m.longest, time.Duration(st["longest-hold-usec"].Int)*time.Microsecond)
 	return nil
 }
@@ -172,7 +174,7 @@ func (m *jobMover) check(t *testing.T) {
 }
 
 func (m *jobMover) String() string {
-	return fmt.Sprintf("%d jobs in %v moved %d slots with %d keys (%.0f keys/s); %d commands held, longest hold %v, %d redirects",
+	return fmt.Sprintf("%d jobs in %v moved %d slots with %d keys (%.0f keys/s); %d commands held, longest hold %v, %d redirects, %d retries",
 		m.count, m.busy.Round(time.Millisecond), m.moved, m.keys, float64(m.keys)/max(m.busy.Seconds(), 0.001), m.held,
-		m.longest.Round(time.Microsecond), m.redirects)
+		m.longest.Round(time.Microsecond), m.redirects, m.retries)
 }
