@@ -50,7 +50,6 @@ func nodeFaults(v testcluster.Version, newest bool) (list []nodeFault) {
 		}
 		return []nodeFault{
 			{"legacy", "source", "unit-opening", false},
-			{"legacy", "target", "unit-committing", true},
 			{"atomic", "target", "unit-opening", false},
 		}
 	}
