@@ -43,6 +43,21 @@ func TestAJobRunsFromPlanToHistory(t *testing.T) {
 	}
 }
 
+func TestAJobThatLeavesSomethingToSeeToSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, dir, newFakeCluster(4), nil)
+	b.c.check = func(context.Context) string { return "NOTMOVABLE slot 7 is open on a:1: PROXY FIX closes it" }
+	b.run()
+	const want = "all slots have moved, but NOTMOVABLE slot 7 is open on a:1: PROXY FIX closes it"
+	if st := b.ended(b.reshard(300), Success); st.Reason != want || len(st.After) == 0 {
+		t.Errorf("it says %q and shows %v", st.Reason, st.After)
+	}
+	b.stop()
+	if st, _ := newBench(t, dir, b.f, nil).c.Job("1"); st.Reason != want {
+		t.Errorf("after a restart it says %q", st.Reason)
+	}
+}
+
 // turnstile stops steps of one kind until it is opened.
 type turnstile struct {
 	step machine.Step

@@ -226,6 +226,7 @@ func (d *drive) apply(ctx context.Context, effects []machine.Effect) {
 		case machine.Wait:
 			d.waits = append(d.waits, wait{at: time.Now().Add(e.For), event: machine.Woken{Unit: e.Unit, Attempt: e.Attempt}})
 		case machine.Ended:
+			e.Reason = d.job.doneBut(e.State, e.Reason)
 			d.ended = &e
 		}
 	}
@@ -243,6 +244,7 @@ func (d *drive) record(ctx context.Context, records []journal.Record) error {
 			}
 		case journal.Ended:
 			d.measure(ctx)
+			r.Reason = d.job.doneBut(r.State, r.Reason)
 			r.Spec = d.job.outcome(r.State, r.Reason, d.c.cfg.Now())
 		}
 	}

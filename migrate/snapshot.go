@@ -355,19 +355,22 @@ const afterLimit = 10 * time.Second
 
 // measure takes the shares and the check at the end of a job.
 func (d *drive) measure(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, afterLimit)
-	defer cancel()
-	warning := d.c.check(ctx)
-	s, err := d.c.survey(ctx, withCounts)
+	limited, cancel := context.WithTimeout(ctx, afterLimit)
+	if wrong := d.c.check(limited); ctx.Err() == nil {
+		d.job.warn(wrong)
+	}
+	cancel()
+	s, err := d.c.survey(ctx, withCounts) // has bounds of its own: the check may have used up its time
 	if err != nil {
 		d.c.log.Warn("shares cannot be measured", "job", d.job.id, "err", err)
 		return
 	}
-	d.job.measured(plan.Shares(s.snap), warning)
+	d.job.measured(plan.Shares(s.snap))
 }
 
 // agreement waits until all nodes have the same picture, and says what is wrong if they do not come to it.
 func (c *Coordinator) agreement(ctx context.Context) string {
+	wrong := ""
 	for {
 		s, err := c.survey(ctx, withoutCounts)
 		if err == nil {
@@ -375,8 +378,11 @@ func (c *Coordinator) agreement(ctx context.Context) string {
 				return ""
 			}
 		}
+		if wrong == "" || ctx.Err() == nil { // what was cut short has seen less than the one before
+			wrong = err.Error()
+		}
 		if sleep(ctx, resumeBeat) != nil {
-			return err.Error()
+			return wrong
 		}
 	}
 }

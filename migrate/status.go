@@ -87,10 +87,28 @@ func recalled(id string, first, last journal.Record, damage error) *job {
 var longAgo = time.Unix(0, 0)
 
 // measured takes over what was found at the end of a job.
-func (j *job) measured(after []plan.Share, warning string) {
+func (j *job) measured(after []plan.Share) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.status.After, j.warning = after, warning
+	j.status.After = after
+}
+
+// warn keeps what the check at the end of a job has found; "" is nothing.
+func (j *job) warn(text string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.warning = text
+}
+
+// doneBut is the reason of a job that has done its work and left something to see to: a node that had failed may have come back
+// with slots open.
+func (j *job) doneBut(state, reason string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if state != Success || j.warning == "" {
+		return reason
+	}
+	return joinReasons(reason, "all slots have moved, but "+j.warning)
 }
 
 // snapshot is the job as it stands now.

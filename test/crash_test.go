@@ -177,11 +177,7 @@ func (l *crashLife) records() int {
 // agree wants all nodes to have the same picture without open slots, and the slots to be where the last job has brought them.
 func (l *crashLife) agree() {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := l.cluster.WaitOK(ctx); err != nil {
-		l.t.Error(err)
-	}
+	l.settled()
 	owners, err := l.cluster.Owners()
 	if err != nil {
 		l.t.Fatal(err)
@@ -191,6 +187,16 @@ func (l *crashLife) agree() {
 		if owners[slot] != want {
 			l.t.Fatalf("slot %d is not at %s", slot, want.Addr)
 		}
+	}
+}
+
+// settled wants all nodes to have the same picture without open slots.
+func (l *crashLife) settled() {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := l.cluster.WaitOK(ctx); err != nil {
+		l.t.Error(err)
 	}
 }
 

@@ -114,6 +114,38 @@ func TestANodeThatFollowsTheTargetNowHasItsSuccessorForTheSource(t *testing.T) {
 	}
 }
 
+func TestAReplicaThatWasAwayWhenSlotsChangedHandsClosesThem(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: testcluster.NeedNewest(t), Replicas: 1}, nil)
+	source := r.cl.Nodes[0]
+	var replica *testcluster.Node
+	for _, n := range r.cl.Nodes {
+		if n.PrimaryID == source.ID {
+			replica = n
+		}
+	}
+	u := r.unit(1, 5, 6)
+	r.runAll(u, []machine.Step{machine.Prepare, machine.Open})
+	r.replicated(source)
+	if err := r.cl.Kill(replica); err != nil {
+		t.Fatal(err)
+	}
+	r.runAll(u, []machine.Step{machine.Move, machine.Commit, machine.Tell})
+	if err := r.cl.Restart(replica); err != nil {
+		t.Fatal(err)
+	}
+	var last machine.Result
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		last = r.e.Run(context.Background(), u, machine.Verify)
+		view := r.do(replica, "CLUSTER", "NODES").(string)
+		if last.Outcome == machine.Done && !strings.Contains(view, "->-") && !strings.Contains(view, "-<-") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the last Verify: %s %s; the replica shows\n%s", last.Outcome, last.Reason, view)
+		}
+	}
+}
+
 func TestAPrimaryThatGivesItsLastSlotStaysAPrimary(t *testing.T) {
 	for _, way := range []string{"legacy", "atomic"} {
 		t.Run(way, func(t *testing.T) {

@@ -12,16 +12,18 @@ import (
 // does not answer is waited for until the cluster takes it for failed.
 func (j *job) verify(ctx context.Context) error {
 	var asks []*ask
+	var nodes []*router.Node
 	t := j.cfg.Topology()
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
 		if !n.Failed && (n.Primary || n.PrimaryID == j.source.ID || n.PrimaryID == j.target.ID) {
-			asks = append(asks, &ask{addr: n.Addr, commands: [][]string{cmd("CLUSTER", "NODES")}})
+			asks, nodes = append(asks, &ask{addr: n.Addr, commands: [][]string{cmd("CLUSTER", "NODES")}}), append(nodes, n)
 		}
 	}
 	j.together(ctx, asks...)
-	for _, a := range asks {
+	for i, a := range asks {
 		if err := j.settled(a); err != nil {
+			j.closeReplica(ctx, nodes[i], a)
 			return err
 		}
 	}
@@ -31,6 +33,31 @@ func (j *job) verify(ctx context.Context) error {
 	j.letGo(ctx)
 	j.forget(j.unit)
 	return nil
+}
+
+// closeReplica closes slots that only a replica still shows as open: it was away when its primary was told, and has them in its
+// file. Only its primary can be asked, and passes it on. Whether it helped is seen by the next Verify.
+func (j *job) closeReplica(ctx context.Context, n *router.Node, a *ask) {
+	p := j.source
+	if n.PrimaryID == j.target.ID {
+		p = j.target
+	}
+	if n.Primary || n.PrimaryID != p.ID || a.err != nil {
+		return
+	}
+	v, err := view(a.addr, a.replies[0])
+	if err != nil {
+		return
+	}
+	var open []uint16
+	for _, s := range j.unit.Slots {
+		if _, is := v.Open(s); is {
+			open = append(open, s)
+		}
+	}
+	if len(open) > 0 {
+		_ = j.setSlots(ctx, p, open, "STABLE")
+	}
 }
 
 // nothingLeft looks for keys on the source and on its replicas: one that is promoted would keep them. A replica must have
