@@ -192,9 +192,9 @@ func (w *watcher) help(ctx context.Context, m *migration) error {
 			return err
 		}
 		return fail(machine.Again, "the migration of slots %s could not catch up with writes", named(w.unit.Slots))
-	case stuck > pausePatience && now.Sub(w.helped) > 4*w.cfg.Limits.gateLimit():
+	case stuck > pausePatience && now.Sub(w.helped) > 4*w.cfg.Limits.assistLimit():
 		w.helped = now
-		_ = w.closeGate(ctx)
+		_ = w.closeGateFor(ctx, w.cfg.Limits.assistLimit())
 	}
 	return nil
 }

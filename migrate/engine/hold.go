@@ -7,9 +7,11 @@ import (
 	"slotproxy/migrate/machine"
 )
 
-// gateLimit is when a gate opens by itself. Ten times what is planned for, but no less than 250 ms: a machine that stutters
-// must not turn each move into one with redirects.
-func (l *Limits) gateLimit() time.Duration { return max(10*l.HoldBudget, 250*time.Millisecond) }
+// assistLimit is when a gate that only helps opens by itself. Ten times what is planned for, but no less than 250 ms: a
+// machine that stutters must not make each help come to nothing.
+func (l *Limits) assistLimit() time.Duration {
+	return min(max(10*l.HoldBudget, 250*time.Millisecond), l.Gate)
+}
 
 // hold closes the gate of the unit's slots.
 func (j *job) hold(ctx context.Context) error {
@@ -20,14 +22,15 @@ func (j *job) hold(ctx context.Context) error {
 }
 
 func (j *job) closeGate(ctx context.Context) error {
-	return j.closeGateFor(ctx, j.cfg.Limits.gateLimit())
+	return j.closeGateFor(ctx, j.cfg.Limits.Gate)
 }
 
 func (j *job) closeGateFor(ctx context.Context, limit time.Duration) error {
+	began := time.Now()
 	if j.cfg.Gate != nil {
 		if !j.mem.heldAt.IsZero() { // a step that is repeated, or a gate that may have opened by itself
 			j.cfg.Gate.Release(j.unit.Slots, "")
-			j.mem.heldAt = time.Time{}
+			j.mem.heldAt, j.mem.heldUntil = time.Time{}, time.Time{}
 		}
 		ctx, cancel := context.WithTimeout(ctx, j.cfg.Limits.Drain)
 		defer cancel()
@@ -35,18 +38,24 @@ func (j *job) closeGateFor(ctx context.Context, limit time.Duration) error {
 			return err
 		}
 	}
-	j.mem.heldAt = time.Now()
+	j.mem.heldAt, j.mem.heldUntil = time.Now(), began.Add(limit)
 	return nil
 }
 
-// held tells whether the gate is closed as far as this engine knows: it may have opened by itself.
-func (j *job) held() bool {
-	return !j.mem.heldAt.IsZero() && time.Since(j.mem.heldAt) < j.cfg.Limits.gateLimit()
+// held tells whether the gate is closed.
+func (j *job) held() bool { return j.heldFor() > 0 }
+
+// heldFor is how much longer the gate stays closed at least.
+func (j *job) heldFor() time.Duration {
+	if j.mem.heldAt.IsZero() {
+		return 0
+	}
+	return time.Until(j.mem.heldUntil)
 }
 
 // openGate lets the data path go on.
 func (j *job) openGate(owner string) {
-	j.mem.heldAt = time.Time{}
+	j.mem.heldAt, j.mem.heldUntil = time.Time{}, time.Time{}
 	if j.cfg.Gate != nil {
 		j.cfg.Gate.Release(j.unit.Slots, owner)
 	}

@@ -21,7 +21,7 @@ type refusedBatch struct {
 
 // recover decides what an error of MIGRATE means for its keys, and resolves those that may be on both nodes.
 func (m *mover) recover(ctx context.Context, f refusedBatch) error {
-	if !inDoubt(f.text) && !strings.Contains(f.text, "BUSYKEY") {
+	if !inDoubt(f.text) && !isBusy(f.text) {
 		return &refusal{m.source.Addr, "MIGRATE", f.text}
 	}
 	if !m.held() {
@@ -33,12 +33,8 @@ func (m *mover) recover(ctx context.Context, f refusedBatch) error {
 			return err
 		}
 	}
-	for keys := f.behind; len(keys) > 0; {
-		some := keys[:min(len(keys), resolved)]
-		keys = keys[len(some):]
-		if err := m.resolve(ctx, f.slot, some); err != nil {
-			return err
-		}
+	if err := m.clear(ctx); err != nil {
+		return err
 	}
 	if inDoubt(f.text) && len(f.behind) == len(f.keys) {
 		return sleep(ctx, restStep) // the target may need a moment
@@ -48,6 +44,9 @@ func (m *mover) recover(ctx context.Context, f refusedBatch) error {
 
 // inDoubt tells that MIGRATE does not know which of its keys have arrived.
 func inDoubt(text string) bool { return strings.HasPrefix(text, "IOERR") }
+
+// isBusy tells that the target has had one of the keys.
+func isBusy(text string) bool { return strings.Contains(text, "BUSYKEY") }
 
 const (
 	// resolved is how many keys are compared at a time; their values are in memory twice meanwhile.
@@ -60,7 +59,7 @@ const (
 // resolve removes one copy of the keys that are on both nodes. Nobody has told the source that the target has them, so the
 // source has gone on with its own: its copy counts. After a failover of the source it is the other way round: the new one
 // may have missed that a key went.
-func (m *mover) resolve(ctx context.Context, slot uint16, keys []string) error {
+func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 	target, err := m.session(ctx, m.target.Addr)
 	if err != nil {
 		return err
@@ -84,10 +83,15 @@ func (m *mover) resolve(ctx context.Context, slot uint16, keys []string) error {
 	for i, k := range keys {
 		a, here := ours[1+i].(string)
 		b, there := theirs[2+2*i].(string)
+		if !here && there {
+			if err := m.suspect(d, k, b); err != nil {
+				return err
+			}
+		}
 		if !here || !there {
 			continue
 		}
-		if err := m.keep(slot, k, a, b); err != nil {
+		if err := m.keep(d.slot, k, a, b); err != nil {
 			return err
 		}
 		both = append(both, k)
@@ -119,15 +123,16 @@ func (m *mover) drop(ctx context.Context, keys []string) error {
 		return nil
 	}
 	var commands [][]string
+	timeout := m.timeout(len(keys), 1)
 	if m.unit.Failover {
 		for _, k := range keys {
 			commands = append(commands, cmd("UNLINK", k))
 		}
 	} else {
-		commands = [][]string{m.migrate(m.timeout(len(keys)), true, keys)}
+		commands = [][]string{m.migrate(timeout, true, keys)}
 	}
 	m.mem.fresh = false
-	r, err := m.line.try(ctx, 4*m.timeout(len(keys))+m.cfg.Limits.Answer, commands...)
+	r, err := m.line.try(ctx, 4*timeout+m.cfg.Limits.Answer, commands...)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ const (
 	restStep = 10 * time.Millisecond
 	// rounds is how often a slot that was empty may turn out not to be. Only a client that disregards ASK fills it.
 	rounds = 3
+	// heldBatches bounds the MIGRATEs of a burst while clients are held: when the target hangs, each waits for its timeout.
+	heldBatches = 8
 )
 
 // mover is Move under way.
@@ -49,6 +51,9 @@ type batch struct {
 
 // move brings the keys over until the source has none.
 func (j *job) move(ctx context.Context) error {
+	if len(j.mem.doubts) > 0 && !j.held() {
+		_ = j.closeGate(ctx)
+	}
 	if !j.mem.fresh {
 		if err := j.settle(ctx); err != nil {
 			return err
@@ -60,6 +65,9 @@ func (j *job) move(ctx context.Context) error {
 	}
 	defer j.giveBack(j.source.Addr, l)
 	m := &mover{job: j, line: l, rate: assumedRate}
+	if err := m.clear(ctx); err != nil {
+		return err
+	}
 	for range rounds {
 		counts, err := j.counts(ctx, j.source, j.unit.Slots)
 		if err != nil {
@@ -133,7 +141,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 			return fail(machine.Again, "pacing: %v", err)
 		}
 	}
-	timeout := m.timeout(n)
+	timeout := m.timeout(n, len(batches))
 	commands := make([][]string, 0, 2*len(batches))
 	for _, b := range batches {
 		commands = append(commands, m.migrate(timeout, false, b.keys),
@@ -141,6 +149,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 	}
 	began := time.Now()
 	m.mem.fresh = false // until the answers are in
+	m.doubt(batches)
 	// MIGRATE tries a broken connection twice, and its timeout is one of silence; this is only for a source that hangs.
 	r, err := m.line.try(ctx, time.Duration(len(batches))*4*timeout+m.cfg.Limits.Answer, commands...)
 	if err != nil {
@@ -148,6 +157,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 	}
 	took := time.Since(began)
 	m.mem.fresh = true
+	m.mem.doubts = nil
 	moved := 0
 	var failed []refusedBatch
 	for i, b := range batches {
@@ -161,6 +171,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 		}
 	}
 	m.tally(moved, took)
+	m.doubtBehind(failed)
 	for _, f := range failed {
 		if err := m.recover(ctx, f); err != nil {
 			return err
@@ -189,8 +200,12 @@ func (m *mover) tally(moved int, took time.Duration) {
 
 // next takes keys for a burst, slot by slot.
 func (m *mover) next(limit int) (batches []batch, n int) {
+	most := len(m.order)
+	if m.held() {
+		most = heldBatches
+	}
 	for _, s := range m.order {
-		if n == limit {
+		if n == limit || len(batches) == most {
 			break
 		}
 		k := m.keys[s][:min(len(m.keys[s]), limit-n)]
@@ -214,7 +229,18 @@ func (m *mover) unstick(ctx context.Context, moved int) error {
 
 // timeout is MIGRATE's: ten times what a burst should take, but long enough for a hiccup, and too short for the cluster to
 // think that the source has failed while it waits. An operator who allows keys to block their nodes allows that too.
-func (m *mover) timeout(keys int) time.Duration {
+//
+// While the gate is closed all timeouts of a burst end in half of what it stays so: the rest is for finding out what became of
+// the keys. Nodes that were too slow for that twice get the time that they need.
+func (m *mover) timeout(keys, batches int) time.Duration {
+	t := m.silence(keys)
+	if m.held() && m.mem.doubtful < 2 {
+		t = min(t, max(m.heldFor()/time.Duration(2*batches), time.Millisecond))
+	}
+	return t
+}
+
+func (m *mover) silence(keys int) time.Duration {
 	expected := time.Duration(float64(keys) / m.rate * float64(time.Second))
 	short := max(min(max(10*expected, time.Second), m.source.nodeTimeout/3), time.Millisecond)
 	switch {
@@ -247,11 +273,13 @@ func (m *mover) migrate(timeout time.Duration, replace bool, keys []string) []st
 // gate closes or opens the gate as the rest fits the hold budget or does not.
 func (m *mover) gate(ctx context.Context) error {
 	budget := m.cfg.Limits.HoldBudget
+	limit := m.cfg.Limits.Gate
 	fits := float64(m.rest) <= m.rate*budget.Seconds()
+	blocks := m.cfg.AllowBlocking && m.silence(1) > limit/2
 	switch held := m.held(); {
-	case held && !fits && time.Since(m.mem.heldAt) > 4*budget:
+	case held && (blocks || !fits && time.Since(m.mem.heldAt) > min(4*budget, limit/2)):
 		m.openGate("") // clients follow ASK from here on
-	case !held && fits:
+	case !held && fits && !blocks, held && m.heldFor() < limit/2: // nothing is in doubt, so it may be open for a moment
 		_ = m.closeGate(ctx) // not drained in time: it goes on as it was
 	}
 	return ctx.Err()

@@ -13,12 +13,18 @@ import (
 
 // Limits bound the engine. Zero fields get the defaults.
 type Limits struct {
-	Answer     time.Duration // for short commands of one node: 2 s
-	Drain      time.Duration // for what is in flight when a gate closes: 100 ms, four hold budgets
+	Answer time.Duration // for short commands of one node: 2 s
+	Drain  time.Duration // for what is in flight when a gate closes: 100 ms, four hold budgets
+	// Gate is when a gate opens by itself: 2 s at most, or what the data path allows if that is less. Much longer than a hold
+	// is planned for: while keys may be on both nodes, nobody may delete one, and a target that hangs takes that long.
+	Gate       time.Duration
 	HoldBudget time.Duration // longest hold that is planned for: 25 ms
 	Block      time.Duration // longest time that one key may stop its nodes: 200 ms, or a quarter of the node timeout
 	Sessions   int           // idle connections kept of each node: 16, as many as SETSLOT uses at once
 }
+
+// longestGate is well below what clients wait for an answer.
+const longestGate = 2 * time.Second
 
 func (l Limits) withDefaults() Limits {
 	set := func(d *time.Duration, def time.Duration) {
@@ -28,7 +34,10 @@ func (l Limits) withDefaults() Limits {
 	}
 	set(&l.Answer, 2*time.Second)
 	set(&l.HoldBudget, 25*time.Millisecond)
-	set(&l.Drain, 4*l.HoldBudget)
+	set(&l.Gate, longestGate)
+	l.Gate = min(l.Gate, longestGate)
+	l.HoldBudget = min(l.HoldBudget, l.Gate/2)
+	set(&l.Drain, min(4*l.HoldBudget, l.Gate/4))
 	set(&l.Block, 200*time.Millisecond)
 	if l.Sessions == 0 {
 		l.Sessions = setLanes
@@ -79,11 +88,15 @@ type Engine struct {
 }
 
 // memory is what the engine keeps of a unit between its steps. It speeds steps up and makes them more careful; nothing
-// depends on it, as a restart loses it.
+// depends on it, as a restart loses it. Doubts are the exception: without them a key that may have come back is not told
+// from one that has moved.
 type memory struct {
 	biggest   int64     // bytes of the largest key that Prepare has seen
 	weight    weight    // of the source's keys, from Prepare
 	heldAt    time.Time // zero: the gate is not held by this engine
+	heldUntil time.Time // the gate is closed until then at least, unless this engine opens it
+	doubts    []doubt   // what may be on both nodes
+	doubtful  int       // bursts that have left doubts
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
 	committed bool
 	migration string   // name of the atomic migration

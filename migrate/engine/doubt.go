@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"slotproxy/migrate/machine"
+)
+
+// doubt is keys of a MIGRATE whose RESTOREs may still be on their way to the target, or were refused there.
+//
+//	source: MIGRATE k --timeout--> IOERR, k stays      client: DEL k -> 1, on the source
+//	target: hangs ------------------------------------------------------> RESTORE k, from its socket
+//
+// So the gate stays closed until the keys are resolved. Where that is not possible, because the target hangs for longer or
+// the gate was open all along, a key that was on the source after MIGRATE's answer and is only on the target later may be
+// one that has come back, or one that a client has made anew. Nothing tells them apart, so it stays and is put aside.
+type doubt struct {
+	db     int
+	slot   uint16
+	keys   []string
+	heldAt time.Time // of the gate when MIGRATE was sent; zero: it was open
+	behind bool      // the keys were on the source after MIGRATE's answer
+}
+
+// doubt notes keys that are about to be sent.
+func (m *mover) doubt(batches []batch) {
+	for _, b := range batches {
+		m.mem.doubts = append(m.mem.doubts, doubt{db: m.db, slot: b.slot, keys: b.keys, heldAt: m.heldSince()})
+	}
+}
+
+// doubtBehind notes keys that refused MIGRATEs have left behind.
+func (m *mover) doubtBehind(failed []refusedBatch) {
+	for i, f := range failed {
+		if i == 0 && inDoubt(f.text) {
+			m.mem.doubtful++
+		}
+		if len(f.behind) > 0 && (inDoubt(f.text) || isBusy(f.text)) {
+			m.mem.doubts = append(m.mem.doubts, doubt{m.db, f.slot, f.behind, m.heldSince(), true})
+		}
+	}
+}
+
+// heldSince names the hold that is in force.
+func (j *job) heldSince() time.Time {
+	if !j.held() {
+		return time.Time{}
+	}
+	return j.mem.heldAt
+}
+
+// clear resolves all doubts. Nothing may be on its way any more.
+func (m *mover) clear(ctx context.Context) error {
+	if len(m.mem.doubts) > 0 && !m.held() { // it has opened by itself meanwhile
+		_ = m.closeGate(ctx)
+	}
+	for len(m.mem.doubts) > 0 {
+		d := m.mem.doubts[0]
+		m.db = d.db
+		some := d.keys[:min(len(d.keys), resolved)]
+		if err := m.resolve(ctx, d, some); err != nil {
+			return err
+		}
+		m.mem.doubts[0].keys = d.keys[len(some):]
+		if len(m.mem.doubts[0].keys) == 0 {
+			m.mem.doubts = m.mem.doubts[1:]
+		}
+	}
+	return nil
+}
+
+// suspect puts a key aside that is only on the target and may have been deleted by a client before it came there.
+func (m *mover) suspect(d doubt, key, target string) error {
+	guarded := !d.heldAt.IsZero() && d.heldAt.Equal(m.heldSince())
+	if guarded || !d.behind || m.cfg.Side == nil {
+		return nil
+	}
+	p := Pair{Unit: m.unit.ID, DB: d.db, Slot: d.slot, Key: key, Target: target, Kept: "target"}
+	if err := m.cfg.Side(p); err != nil {
+		return fail(machine.Blocked, "slot %d has a key that a client may have deleted, which could not be saved: %v", d.slot, err)
+	}
+	return nil
+}

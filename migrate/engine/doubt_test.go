@@ -1,0 +1,112 @@
+package engine_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"slotproxy/internal/cluster"
+	"slotproxy/internal/testcluster"
+	"slotproxy/migrate/engine"
+	"slotproxy/migrate/machine"
+)
+
+// tap is a way to nodes on which a test sees what is sent and what comes back.
+type tap struct {
+	*cluster.Source
+	heard func(addr string, commands [][]string, replies []any)
+}
+
+func (w tap) Do(ctx context.Context, addr string, commands ...[]string) ([]any, error) {
+	r, err := w.Source.Do(ctx, addr, commands...)
+	if err == nil {
+		w.heard(addr, commands, r)
+	}
+	return r, err
+}
+
+func (w tap) Session(ctx context.Context, addr string) (engine.Session, error) {
+	s, err := w.Source.Session(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &tapped{s, addr, w}, nil
+}
+
+type tapped struct {
+	engine.Session
+	addr string
+	w    tap
+}
+
+func (s *tapped) Do(ctx context.Context, commands ...[]string) ([]any, error) {
+	r, err := s.Session.Do(ctx, commands...)
+	if err == nil {
+		s.w.heard(s.addr, commands, r)
+	}
+	return r, err
+}
+
+// tapRig is a rig whose engines are heard.
+func tapRig(t *testing.T, g engine.Gate, heard func(r *rig, addr string, commands [][]string, replies []any)) *rig {
+	var r *rig
+	r = newRig(t, testcluster.Options{Version: "valkey-9.1", NodeTimeout: 30 * time.Second}, nil)
+	r.e = r.engine(func(c *engine.Config) {
+		c.Nodes = tap{r.src, func(addr string, commands [][]string, replies []any) { heard(r, addr, commands, replies) }}
+		if g != nil {
+			c.Gate = g
+		}
+	})
+	return r
+}
+
+// TestAKeyThatIsDeletedWhenTheGateOpensDoesNotComeBack has a target that hangs until MIGRATE has given up, with the keys in
+// its socket, and a client that deletes one as soon as it may.
+func TestAKeyThatIsDeletedWhenTheGateOpensDoesNotComeBack(t *testing.T) {
+	g := &stopGate{}
+	var frozen atomic.Bool
+	r := tapRig(t, g, func(r *rig, _ string, commands [][]string, replies []any) {
+		for i, c := range commands {
+			if e, failed := replies[i].(engine.ServerError); c[0] == "MIGRATE" && failed && strings.HasPrefix(string(e), "IOERR") && frozen.Swap(false) {
+				time.AfterFunc(50*time.Millisecond, func() { _ = r.cl.Thaw(r.cl.Nodes[3]) })
+			}
+		}
+	})
+	from, to := r.cl.Nodes[0], r.cl.Nodes[3]
+	dumps := r.fill(from, []uint16{5}, 20)
+	u := r.unit(1, 5)
+	r.runAll(u, []machine.Step{machine.Prepare, machine.Hold, machine.Open})
+	frozen.Store(true)
+	if err := r.cl.Freeze(to); err != nil {
+		t.Fatal(err)
+	}
+	gone, deleted := key(5, 7), make(chan any, 1)
+	stop := make(chan struct{})
+	go deleteBehind(r, g, gone, stop, deleted)
+	r.run(u, machine.Move)
+	r.runAll(u, gated[4:])
+	close(stop)
+	if n := <-deleted; n == int64(1) {
+		delete(dumps, gone)
+		if r.do(to, "EXISTS", gone) != int64(0) {
+			t.Error("a key that was deleted on the source came back on the target")
+		}
+	}
+	r.same(to, dumps)
+}
+
+// deleteBehind deletes a key on the first node once the gate is open.
+func deleteBehind(r *rig, g *stopGate, key string, stop chan struct{}, reply chan<- any) {
+	for g.held.Load() {
+		select {
+		case <-stop:
+			reply <- nil
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+	v, _ := r.cl.Nodes[0].Do("DEL", key)
+	reply <- v
+}
