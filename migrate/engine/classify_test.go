@@ -114,3 +114,19 @@ func TestAVersionIsComparedByItsMaker(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyConnectionsOfMIGRATEAreClosed(t *testing.T) {
+	clients := strings.Join([]string{
+		"id=1 addr=10.0.0.1:5 name= idle=0 flags=N cmd=restore-asking",
+		"id=2 addr=10.0.0.9:5 name= idle=9 flags=N cmd=restore-asking",
+		"id=3 addr=10.0.0.1:6 name= idle=9 flags=N cmd=select",
+		"id=4 addr=10.0.0.1:7 name= idle=9 flags=N cmd=auth",
+		"id=5 addr=10.0.0.9:6 name= idle=0 flags=N cmd=select",
+		"id=6 addr=10.0.0.1:8 name=app idle=0 flags=N cmd=select",
+		"id=7 addr=10.0.0.1:9 name= idle=0 flags=N cmd=get",
+		"id=8 addr=[::1]:9 name= idle=0 flags=S cmd=replconf", "",
+	}, "\n")
+	if got, want := migrating(clients, "10.0.0.1"), []string{"1", "2", "3", "4"}; !slices.Equal(got, want) {
+		t.Errorf("%v would be closed, want %v", got, want)
+	}
+}

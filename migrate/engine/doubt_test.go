@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -109,4 +111,40 @@ func deleteBehind(r *rig, g *stopGate, key string, stop chan struct{}, reply cha
 	}
 	v, _ := r.cl.Nodes[0].Do("DEL", key)
 	reply <- v
+}
+
+// TestARestoreThatTheNetworkHasKeptBackFindsNoConnection has a connection of a MIGRATE that has been idle for long when the
+// unit is looked at, and then brings a key.
+func TestARestoreThatTheNetworkHasKeptBackFindsNoConnection(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1"}, nil)
+	from, to := r.cl.Nodes[0], r.cl.Nodes[3]
+	dumps := r.fill(from, []uint16{5}, 2)
+	u := r.unit(1, 5)
+	r.runAll(u, []machine.Step{machine.Prepare, machine.Open})
+	late, err := net.Dial("tcp", to.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	_ = late.SetDeadline(time.Now().Add(20 * time.Second))
+	restore := func(key, payload string) (string, error) {
+		_, _ = fmt.Fprintf(late, "*4\r\n$14\r\nRESTORE-ASKING\r\n$%d\r\n%s\r\n$1\r\n0\r\n$%d\r\n%s\r\n", len(key), key, len(payload), payload)
+		b := make([]byte, 100)
+		n, err := late.Read(b)
+		return string(b[:n]), err
+	}
+	if reply, err := restore(key(5, 0), "no payload"); err != nil || !strings.HasPrefix(reply, "-ERR") {
+		t.Fatalf("%q, %v", reply, err)
+	}
+	idle := func() bool {
+		return strings.Contains(r.do(to, "CLIENT", "LIST", "IDLE", "2").(string), "cmd=restore-asking")
+	}
+	for end := time.Now().Add(15 * time.Second); !idle() && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.e = r.engine(nil) // one that does not know what was sent before
+	r.run(u, machine.Look)
+	if reply, err := restore(key(5, 1), dumps[key(5, 1)]); err == nil {
+		t.Errorf("a RESTORE that came after the look was answered %q", reply)
+	}
 }

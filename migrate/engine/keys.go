@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"maps"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -146,8 +147,10 @@ func (m *mover) drop(ctx context.Context, keys []string) error {
 // target that hung reads what its sockets hold when it goes on; then a RESTORE would bring back a key that has been deleted
 // since.
 //
-// Who has given up has closed the connection, so that one leaves CLIENT LIST when all of it has been read. Connections of
-// other sources, and idle ones that MIGRATE keeps for ten seconds, stay; the number of looks bounds the wait for them.
+// Who has given up has closed the connection, so that one leaves CLIENT LIST when all of it has been read. But what a cut of
+// the network has kept back may arrive much later on a connection that looks idle until then. So those of MIGRATE are closed;
+// a MIGRATE that needs one, of another unit, opens a new one. Connections that cannot be told from clients' stay; the number
+// of looks bounds the wait for them.
 func (j *job) settle(ctx context.Context) error {
 	if err := j.quiet(ctx, j.source.Addr, commanded); err != nil {
 		return err
@@ -155,11 +158,58 @@ func (j *job) settle(ctx context.Context) error {
 	if err := j.quiet(ctx, j.target.Addr, commanded); err != nil {
 		return err
 	}
+	if err := j.hangUp(ctx); err != nil {
+		return err
+	}
 	if err := j.quiet(ctx, j.target.Addr, restoring); err != nil {
 		return err
 	}
 	j.mem.fresh = true
 	return nil
+}
+
+// hangUp closes what MIGRATE has open on the target. Three looks, as one that is just being accepted is seen in the second
+// or third. A target that does not let us is waited for like before.
+func (j *job) hangUp(ctx context.Context) error {
+	for range 3 {
+		r, err := j.do(ctx, j.target.Addr, cmd("CLIENT", "LIST"))
+		if err != nil {
+			return err
+		}
+		var kill [][]string
+		for _, id := range migrating(text(r[0]), j.source.Host) {
+			kill = append(kill, cmd("CLIENT", "KILL", "ID", id))
+		}
+		if len(kill) > 0 {
+			if _, err := j.try(ctx, j.target.Addr, kill...); err != nil {
+				return err
+			}
+		}
+		if err := sleep(ctx, settleStep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// migrating are the ids of connections on a target that a MIGRATE has opened: nobody else sends RESTORE-ASKING. One that has
+// not come so far counts if it is from the source's address.
+func migrating(clients, source string) (ids []string) {
+	for f := range connections(clients) {
+		if f["name"] != "" {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(f["addr"])
+		switch f["cmd"] {
+		case "restore-asking":
+			ids = append(ids, f["id"])
+		case "select", "auth":
+			if host == source {
+				ids = append(ids, f["id"])
+			}
+		}
+	}
+	return ids
 }
 
 // quiet waits until the connections of a node that are suspect at first are so no more, or gone.
