@@ -148,3 +148,30 @@ func TestARestoreThatTheNetworkHasKeptBackFindsNoConnection(t *testing.T) {
 		t.Errorf("a RESTORE that came after the look was answered %q", reply)
 	}
 }
+
+func TestAKeyThatComesWhileASlotIsClosedOpensItAgain(t *testing.T) {
+	var closing atomic.Bool
+	var counts atomic.Int64
+	r := tapRig(t, nil, func(r *rig, addr string, commands [][]string, _ []any) {
+		if closing.Load() && addr == r.cl.Nodes[3].Addr && commands[len(commands)-1][1] == "COUNTKEYSINSLOT" && counts.Add(1) == 2 {
+			r.beside(r.cl.Nodes[3], "SET", key(5, 99), "late")
+		}
+	})
+	dumps := r.fill(r.cl.Nodes[0], []uint16{5}, 3)
+	u := r.unit(1, 5)
+	r.runAll(u, []machine.Step{machine.Prepare, machine.Open})
+	closing.Store(true)
+	if got := r.e.Run(context.Background(), u, machine.Close); got.Outcome != machine.Unknown {
+		t.Errorf("a slot with a key on the target was closed: outcome %d: %s", got.Outcome, got.Reason)
+	}
+	closing.Store(false)
+	look := r.run(u, machine.Look)
+	if l := look.Looks[0]; !l.Migrating || !l.Importing || l.TargetKeys != 1 {
+		t.Errorf("after it: %+v", l)
+	}
+	r.runAll(u, gated[3:])
+	r.same(r.cl.Nodes[3], dumps)
+	if v := r.do(r.cl.Nodes[3], "GET", key(5, 99)); v != "late" {
+		t.Errorf("what was written late is %v", v)
+	}
+}
