@@ -134,8 +134,9 @@ func (c *Coordinator) registrar() *members.Registrar {
 func (c *Coordinator) careEngine() *engine.Engine {
 	return engine.New(engine.Config{
 		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Gate: c.cfg.Gate,
-		Ours: func(uint16) bool { return true },
-		Side: func(p engine.Pair) error { return c.store.Side(careJob, p) },
+		Limits: engine.Limits{Gate: c.cfg.HoldMax},
+		Ours:   func(uint16) bool { return true },
+		Side:   func(p engine.Pair) error { return c.store.Side(careJob, p) },
 	})
 }
 

@@ -26,6 +26,7 @@ type Config struct {
 	Topology func() *router.Table                   // the newest picture of the cluster, nil before the first; required
 	Refresh  func()                                 // asks for a newer picture, without waiting for it; may be nil
 	Gate     engine.Gate                            // nil: there is no data path, clients see ASK and MOVED
+	HoldMax  time.Duration                          // longest hold that Gate allows; 0: longer than any needs to be
 	Load     Load                                   // nil: nothing is known of clients' work, and nothing slows a job down for them
 	Defaults machine.Options                        // for what Start leaves open
 	Latency  func(base time.Duration) time.Duration // the p99 of clients above which a job slows down; nil: 2 x base + 1 ms

@@ -28,9 +28,17 @@ var (
 	errGateReleased = errors.New("hold slots: released by somebody else")
 	errGateDraining = errors.New("hold slots: the proxy is draining")
 	errGateClosing  = errors.New("hold slots: the proxy is closing")
-	errGateLimit    = errors.New("hold slots: longer than half of redirect_budget")
 	errGateSlot     = errors.New("hold slots: no such slot")
 )
+
+// errGateLimit is not one of those that another attempt may not meet.
+var errGateLimit error = gateLimitError{}
+
+type gateLimitError struct{}
+
+func (gateLimitError) Error() string { return "hold slots: longer than half of redirect_budget" }
+
+func (gateLimitError) Permanent() bool { return true }
 
 // hold is one call of Hold, as all loops see it. Immutable.
 type hold struct {

@@ -34,7 +34,7 @@ func (s *server) newCoordinator(cfg *config.Config) (c *coordinator, why string,
 	}
 	inner, err := migrate.New(migrate.Config{
 		Dir: m.StateDir, Nodes: s.source, Topology: s.keeper.Table, Refresh: s.doubt,
-		Gate: s.proxy, Load: dataPath{s.proxy}, Latency: latencyLimit(m.LatencyLimit), Log: s.log,
+		Gate: s.proxy, HoldMax: cfg.Upstream.RedirectBudget / 2, Load: dataPath{s.proxy}, Latency: latencyLimit(m.LatencyLimit), Log: s.log,
 	})
 	switch {
 	case err == nil:

@@ -85,6 +85,11 @@ func (c *Config) checkLimits() error {
 	if lim.BufferBudget != 0 && lim.BufferBudget < lim.OutHard {
 		atMost("output_hard", lim.OutHard, "buffer_budget", lim.BufferBudget)
 	}
+	// What is held must have time left to go elsewhere. Nobody who moves no slots shall hear of the default.
+	if c.Origin("migrate_hold_budget") != "default" && c.Migrate.HoldBudget > c.Upstream.RedirectBudget/4 {
+		errs = append(errs, c.problem("migrate_hold_budget", "%v is more than a quarter of redirect_budget, which is %v",
+			c.Migrate.HoldBudget, c.Upstream.RedirectBudget))
+	}
 	if len(c.Cluster.Password) == 0 && c.Cluster.User != "" {
 		errs = append(errs, c.problem("cluster_user", "needs cluster_password or cluster_password_file"))
 	}

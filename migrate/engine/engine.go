@@ -34,7 +34,7 @@ type Session interface {
 type Gate interface {
 	// Hold stops the data path from sending commands of the slots, and returns when none of them is in flight in any loop.
 	// It never waits longer than ctx; with an error nothing is held. After limit the gate opens by itself, whatever has
-	// become of the holder.
+	// become of the holder. An error with a method Permanent that says true comes each time: the limit is not allowed, say.
 	Hold(ctx context.Context, slots []uint16, limit time.Duration) error
 	// Release lets what is held go on: at the node with this address, which owns the slots now, or where it would have gone
 	// for "". Slots that are not held change their owner too.

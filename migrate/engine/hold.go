@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"slotproxy/migrate/machine"
@@ -15,7 +16,11 @@ func (l *Limits) assistLimit() time.Duration {
 
 // hold closes the gate of the unit's slots.
 func (j *job) hold(ctx context.Context) error {
-	if err := j.closeGate(ctx); err != nil {
+	err := j.closeGate(ctx)
+	switch {
+	case neverHolds(err):
+		return err
+	case err != nil:
 		return fail(machine.Again, "hold slots %s: %v", named(j.unit.Slots), err)
 	}
 	return nil
@@ -34,12 +39,26 @@ func (j *job) closeGateFor(ctx context.Context, limit time.Duration) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, j.cfg.Limits.Drain)
 		defer cancel()
-		if err := j.cfg.Gate.Hold(ctx, j.unit.Slots, limit); err != nil {
+		err := j.cfg.Gate.Hold(ctx, j.unit.Slots, limit)
+		var p permanent
+		switch {
+		case errors.As(err, &p) && p.Permanent():
+			return fail(machine.Fatal, "slots cannot be held for %v: %v", limit, err)
+		case err != nil:
 			return err
 		}
 	}
 	j.mem.heldAt, j.mem.heldUntil = time.Now(), began.Add(limit)
 	return nil
+}
+
+// permanent is an error of a Gate that would be the same each time. A job that went on without gates because of it would
+// go on without what they are for.
+type permanent interface{ Permanent() bool }
+
+func neverHolds(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.outcome == machine.Fatal
 }
 
 // held tells whether the gate is closed.

@@ -280,7 +280,9 @@ func (m *mover) gate(ctx context.Context) error {
 	case held && (blocks || !fits && time.Since(m.mem.heldAt) > min(4*budget, limit/2)):
 		m.openGate("") // clients follow ASK from here on
 	case !held && fits && !blocks, held && m.heldFor() < limit/2: // nothing is in doubt, so it may be open for a moment
-		_ = m.closeGate(ctx) // not drained in time: it goes on as it was
+		if err := m.closeGate(ctx); neverHolds(err) {
+			return err
+		} // not drained in time: it goes on as it was
 	}
 	return ctx.Err()
 }
