@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,14 +79,15 @@ type Engine struct {
 	cfg Config // immutable, with defaults
 
 	mu     sync.Mutex
-	nodes  map[string]*facts    // by id; guarded by mu
-	roots  map[string]string    // id of each node to that of the first primary of its shard that was seen; guarded by mu
-	led    map[string]string    // id of each node that was a primary to the root of the shard that it led last; guarded by mu
-	seen   uint64               // version of the table that roots has seen; guarded by mu
-	units  map[int]*memory      // by unit; guarded by mu
-	idle   map[string][]Session // by address; guarded by mu
-	opened map[uint16]int       // slots that this engine has opened, to their unit; guarded by mu
-	closed bool                 // guarded by mu
+	nodes  map[string]*facts       // by id; guarded by mu
+	roots  map[string]string       // id of each node to that of the first primary of its shard that was seen; guarded by mu
+	led    map[string]string       // id of each node that was a primary to the root of the shard that it led last; guarded by mu
+	seen   uint64                  // version of the table that roots has seen; guarded by mu
+	units  map[int]*memory         // by unit; guarded by mu
+	idle   map[string][]Session    // by address; guarded by mu
+	opened map[uint16]int          // slots that this engine has opened, to their unit; guarded by mu
+	keeps  map[string]map[int]bool // by address: units that need migrationSetting off, which this engine has switched; guarded by mu
+	closed bool                    // guarded by mu
 }
 
 // memory is what the engine keeps of a unit between its steps. It speeds steps up and makes them more careful; nothing
@@ -99,24 +102,26 @@ type memory struct {
 	doubtful  int       // bursts that have left doubts
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
 	committed bool
-	migration string   // name of the atomic migration
-	assisted  bool     // the last atomic attempt failed in a way that holding writes cures
-	keeps     []string // addresses where migrationSetting has been switched off
+	migration string // name of the atomic migration
+	assisted  bool   // the last atomic attempt failed in a way that holding writes cures
 }
 
 // New returns an engine for one job.
 func New(cfg Config) *Engine {
 	cfg.Limits = cfg.Limits.withDefaults()
 	return &Engine{cfg: cfg, nodes: map[string]*facts{}, roots: map[string]string{}, led: map[string]string{}, units: map[int]*memory{},
-		idle: map[string][]Session{}, opened: map[uint16]int{}}
+		idle: map[string][]Session{}, opened: map[uint16]int{}, keeps: map[string]map[int]bool{}}
 }
 
-// Close ends the engine's idle connections. Steps that run end theirs themselves.
+// Close switches back what units have left switched on nodes, and ends the engine's idle connections. Steps that run end
+// theirs themselves.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	all := e.idle
 	e.idle, e.closed = nil, true
+	kept := slices.Collect(maps.Keys(e.keeps))
 	e.mu.Unlock()
+	e.switchBack(context.Background(), kept)
 	for _, sessions := range all {
 		for _, s := range sessions {
 			s.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,4 +219,42 @@ func TestAClusterThatSpeaksOnlyTLSMovesSlots(t *testing.T) {
 		r.runAll(r.unit(1, 5, 6), gated)
 		r.same(r.cl.Nodes[3], dumps)
 	})
+}
+
+func TestASettingIsSwitchedBackHoweverAUnitEnds(t *testing.T) {
+	var orphans atomic.Bool
+	r := tapRig(t, nil, func(r *rig, addr string, commands [][]string, replies []any) {
+		for i, c := range commands {
+			if orphans.Load() && addr == r.cl.Nodes[3].Addr && c[1] == "COUNTKEYSINSLOT" {
+				replies[i] = int64(1)
+			}
+		}
+	})
+	from := r.cl.Nodes[3] // has none
+	expect := func(when, want string) {
+		t.Helper()
+		if got := r.do(from, "CONFIG", "GET", "cluster-allow-replica-migration").([]any)[1]; got != want {
+			t.Errorf("%s: %v, want %s", when, got, want)
+		}
+	}
+	r.runAll(r.unit(1, 5), gated)
+	u := r.unit(2, 5)
+	u.Source, u.Target = u.Target, r.cl.Nodes[1].ID
+	r.runAll(u, gated[:7])
+	expect("while the last slot goes", "no")
+	orphans.Store(true)
+	u.Committed, u.Failover = true, true
+	if got := r.try(u, machine.Verify); got.Outcome != machine.Blocked {
+		t.Errorf("outcome %d, want Blocked: %s", got.Outcome, got.Reason)
+	}
+	expect("after a unit that leaves keys behind", "yes")
+	orphans.Store(false)
+
+	r.runAll(r.unit(3, 6), gated)
+	u = r.unit(4, 6)
+	u.Source, u.Target = u.Target, r.cl.Nodes[1].ID
+	r.runAll(u, gated[:5])
+	expect("while a unit is left", "no")
+	r.e.Close()
+	expect("at the end of the engine", "yes")
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"slotproxy/migrate/machine"
 	"slotproxy/router"
@@ -27,12 +28,13 @@ func (j *job) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.nothingLeft(ctx); err != nil {
-		return err
+	j.letGo(ctx) // all have seen the slots go, whatever else there is
+	err := j.nothingLeft(ctx)
+	var f *failure
+	if err == nil || errors.As(err, &f) && f.outcome == machine.Blocked { // both are the end of the unit
+		j.forget(j.unit)
 	}
-	j.letGo(ctx)
-	j.forget(j.unit)
-	return nil
+	return err
 }
 
 // closeReplica closes slots that only a replica still shows as open: it was away when its primary was told, and has them in its
