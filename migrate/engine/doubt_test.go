@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -173,5 +174,25 @@ func TestAKeyThatComesWhileASlotIsClosedOpensItAgain(t *testing.T) {
 	r.same(r.cl.Nodes[3], dumps)
 	if v := r.do(r.cl.Nodes[3], "GET", key(5, 99)); v != "late" {
 		t.Errorf("what was written late is %v", v)
+	}
+}
+
+func TestBatchesAfterARestartAreBoundedByBytes(t *testing.T) {
+	var largest atomic.Int64
+	r := tapRig(t, nil, func(_ *rig, _ string, commands [][]string, _ []any) {
+		for _, c := range commands {
+			if i := slices.Index(c, "KEYS"); c[0] == "MIGRATE" && i >= 0 {
+				largest.Store(max(largest.Load(), int64(len(c)-i-1)))
+			}
+		}
+	})
+	from := r.cl.Nodes[0]
+	for n := range 30 {
+		r.do(from, "SET", key(5, n), strings.Repeat("x", 200<<10))
+	}
+	u := r.unit(1, 5)
+	r.runAll(u, []machine.Step{machine.Open, machine.Move}) // as another process has prepared it
+	if n := largest.Load(); n < 1 || n > 10 {
+		t.Errorf("a MIGRATE carried %d keys of 200 KiB, want some and at most 10", n)
 	}
 }

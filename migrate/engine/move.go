@@ -59,6 +59,9 @@ func (j *job) move(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := j.weighSource(ctx); err != nil {
+		return err
+	}
 	l, err := j.session(ctx, j.source.Addr)
 	if err != nil {
 		return err
@@ -246,7 +249,7 @@ func (m *mover) silence(keys int) time.Duration {
 	switch {
 	case !m.cfg.AllowBlocking:
 		return short
-	case m.mem.weight.keys == 0: // not prepared by this engine: as long as valkey-cli waits
+	case !m.mem.weighed: // not prepared by this engine: as long as valkey-cli waits
 		return max(short, time.Minute)
 	}
 	return max(short, time.Duration(float64(m.mem.biggest)/blockRate*10*float64(time.Second)))

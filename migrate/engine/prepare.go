@@ -55,6 +55,7 @@ func (j *job) prepare(ctx context.Context) error {
 	if err := j.findBigKeys(ctx, w, counts); err != nil {
 		return err
 	}
+	j.mem.weighed = true
 	if j.cfg.Pacer == nil || j.unit.Online {
 		return nil
 	}
@@ -122,6 +123,20 @@ func weigh(memory, keyspace string) weight {
 	}
 	w.mean = w.dataset / max(w.keys, 1)
 	return w
+}
+
+// weighSource finds out how large keys are, unless Prepare has: batches and their timeouts go by it, also after a restart and
+// when somebody else has opened the slots.
+func (j *job) weighSource(ctx context.Context) error {
+	if j.mem.weight.keys > 0 {
+		return nil
+	}
+	r, err := j.do(ctx, j.source.Addr, cmd("INFO", "memory"), cmd("INFO", "keyspace"))
+	if err != nil {
+		return err
+	}
+	j.mem.weight = weigh(text(r[0]), text(r[1]))
+	return nil
 }
 
 // checkMemory refuses what would not fit. The margin is for what else the target gets meanwhile.

@@ -95,7 +95,8 @@ type Engine struct {
 // from one that has moved.
 type memory struct {
 	biggest   int64     // bytes of the largest key that Prepare has seen
-	weight    weight    // of the source's keys, from Prepare
+	weighed   bool      // Prepare has seen the keys
+	weight    weight    // of the source's keys
 	heldAt    time.Time // zero: the gate is not held by this engine
 	heldUntil time.Time // the gate is closed until then at least, unless this engine opens it
 	doubts    []doubt   // what may be on both nodes
