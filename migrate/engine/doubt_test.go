@@ -54,8 +54,7 @@ func (s *tapped) Do(ctx context.Context, commands ...[]string) ([]any, error) {
 
 // tapRig is a rig whose engines are heard.
 func tapRig(t *testing.T, g engine.Gate, heard func(r *rig, addr string, commands [][]string, replies []any)) *rig {
-	var r *rig
-	r = newRig(t, testcluster.Options{Version: "valkey-9.1", NodeTimeout: 30 * time.Second}, nil)
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1", NodeTimeout: 30 * time.Second}, nil)
 	r.e = r.engine(func(c *engine.Config) {
 		c.Nodes = tap{r.src, func(addr string, commands [][]string, replies []any) { heard(r, addr, commands, replies) }}
 		if g != nil {
