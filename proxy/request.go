@@ -163,6 +163,9 @@ func (l *loop) release(r *request) {
 	if r.walk != nil {
 		l.dropWalk(r)
 	}
+	if r.tx != nil {
+		l.blank(r.tx)
+	}
 	l.dropReply(r)
 	l.dropBehind(r)
 	if r.grant != nil {
