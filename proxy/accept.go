@@ -207,7 +207,7 @@ func (l *loop) shedLargest() {
 	var worst *session
 	most := 0
 	for _, s := range l.sessions {
-		if n := s.out.size + s.held + cap(s.in); n > most {
+		if n := s.holding(); n > most {
 			worst, most = s, n
 		}
 	}

@@ -163,8 +163,8 @@ func (l *loop) carryOn(r *request) {
 		g.unsent += unsentIn(p.state)
 		g.held += len(p.reply)
 	}
-	if len(l.gates) > 0 {
-		l.parkSession(g)
+	if g.unsent > 0 {
+		g.advance() // nobody else may be about to: an order pass that was put off was the client's
 	}
 }
 

@@ -158,6 +158,39 @@ func TestWhatAClientHasBegunIsFinishedWhenItLeaves(t *testing.T) {
 	accounted(t, s.proxy)
 }
 
+func TestAnOrderPassThatIsPutOffIsMadeAlsoWhenTheClientLeaves(t *testing.T) {
+	s, x := twoSlots(t)
+	s.owner.Every("LLEN {t}", number(2))
+	s.next.Every("LLEN "+x, number(0))
+	s.owner.On("LPOP {t}", testnode.Bulk("e"))
+	for range 6 { // the last of the waits is long enough to be met
+		s.next.On("LPUSH "+x+" e", testnode.Error("LOADING wait"))
+	}
+	s.next.Every("LPUSH "+x+" e", number(1))
+	left := false
+	s.send("LMOVE {t} " + x + " LEFT LEFT")
+	s.until("the client leaves between two attempts", func(l *loop) bool {
+		for _, c := range l.sessions {
+			if c.head == nil || c.head.fan == nil {
+				continue
+			}
+			for _, p := range c.head.fan.parts {
+				if !left && p.state == stateWaiting {
+					left = true
+					l.beginQuiet()
+					l.hold(p)
+					c.conn.close(errClosedByPeer)
+					l.endQuiet()
+					break
+				}
+			}
+		}
+		return left
+	})
+	s.next.Wait(t, "LPUSH "+x+" e", 7)
+	accounted(t, s.proxy)
+}
+
 func TestAnElementOfAClientThatHasLeftIsPutBackWhenTheOtherNodeIsGone(t *testing.T) {
 	s, x := twoSlots(t)
 	hold := make(chan struct{})

@@ -179,9 +179,9 @@ func accounted(t *testing.T, p *Proxy) {
 			for _, f := range l.profiles {
 				users -= f.sessions
 			}
-			if l.pool.used != 0 || l.stats.InFlight != 0 || inFlight != 0 || len(l.waiting) != 0 || unsent != 0 || users != 0 {
-				wrong = fmt.Sprintf("pool %d, in flight %d, in slots %d, waiting %d, of clients %d, users of profiles %d too few",
-					l.pool.used, l.stats.InFlight, inFlight, len(l.waiting), unsent, users)
+			if l.pool.used != 0 || l.stats.InFlight != 0 || inFlight != 0 || l.wide != 0 || len(l.waiting) != 0 || unsent != 0 || users != 0 {
+				wrong = fmt.Sprintf("pool %d, in flight %d, in slots %d, wide %d, waiting %d, of clients %d, users of profiles %d too few",
+					l.pool.used, l.stats.InFlight, inFlight, l.wide, len(l.waiting), unsent, users)
 			}
 		})
 		if wrong == "" {

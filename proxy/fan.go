@@ -80,7 +80,7 @@ const headerRoom = 32
 func (l *loop) newPart(r *request) *request {
 	p := l.newRequest()
 	p.parent, p.rule, p.write, p.once, p.class = r, r.rule, r.write, r.once, r.class
-	p.start, p.deadline, p.caching, p.wide = r.start, r.deadline, r.caching, r.wide
+	p.start, p.deadline, p.caching = r.start, r.deadline, r.caching
 	p.part = uint32(len(r.fan.parts))
 	p.refs = 1
 	r.fan.parts = append(r.fan.parts, p)
@@ -156,6 +156,7 @@ func (l *loop) respread(r *request) bool {
 	}
 	l.freeFanout(r.fan)
 	r.fan = nil
+	l.uncount(r)
 	l.hold(r)
 	return true
 }
@@ -173,6 +174,9 @@ func (l *loop) spread(r *request) {
 		return
 	}
 	r.enter(stateSent)
+	if r.wide {
+		l.countWide(r) // to its end, whatever its parts wait for
+	}
 	r.fan = l.newFanout()
 	r.fan.merge, r.fan.raw = mergers[r.rule.Merge], r.rule.Merge == router.MergeTexts
 	how, special := spreadings[r.rule.Name]

@@ -252,14 +252,17 @@ func (l *loop) wideWaits() bool {
 // made the loop ask the node something further about the slot.
 func (l *loop) checkGates() {
 	l.openGates(func(g *gate) bool { return l.now >= g.until })
-	for len(l.pending) > 0 && (l.now >= l.pending[0].until || !l.wideWaits()) {
+	l.pending = slices.DeleteFunc(l.pending, func(h *hold) bool {
+		late := l.now >= h.until
+		if late {
+			h.told <- errGateLate
+		}
+		return late
+	})
+	for len(l.pending) > 0 && !l.wideWaits() {
 		h := l.pending[0]
 		l.pending = slices.Delete(l.pending, 0, 1)
-		if l.now >= h.until {
-			h.told <- errGateLate
-		} else {
-			l.closeGate(h)
-		}
+		l.closeGate(h)
 	}
 	for _, g := range l.gates {
 		for g.calm < len(g.slots) && l.slots[g.slots[g.calm]].inFlight == 0 {

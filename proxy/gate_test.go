@@ -412,3 +412,24 @@ func TestTimesAreOffByLessThanAQuarter(t *testing.T) {
 		}
 	}
 }
+
+func TestAHoldWhoseTimeIsUpIsToldSoBehindOneThatStillWaits(t *testing.T) {
+	s := script(t, Config{Loops: 1, Limits: patient})
+	for i := range 3 {
+		s.set.Node(i).Every("DBSIZE", number(1))
+	}
+	mustHold(t, s.proxy, 1)
+	s.send("DBSIZE")
+	held(t, s.proxy, 1)
+	first := begin(t.Context(), s.proxy, holdFor, 2)
+	s.until("the first hold waits", func(l *loop) bool { return len(l.pending) == 1 })
+	second := begin(t.Context(), s.proxy, 20*time.Millisecond, 3)
+	if err := outcome(t, second); !errors.Is(err, errGateLate) {
+		t.Errorf("the second hold ended with %v, want that its time was up", err)
+	}
+	s.proxy.Release([]uint16{1}, "")
+	if err := outcome(t, first); err != nil {
+		t.Error(err)
+	}
+	s.want(":3")
+}

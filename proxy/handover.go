@@ -103,7 +103,7 @@ func (l *loop) wakeSlots(set *slotSet) {
 	waiting := l.waiting
 	l.waiting = nil
 	for _, x := range waiting {
-		if r := x.r; r.state == stateWaiting && r.hasSlot && r.inLine == nil && set.has(r.slot) {
+		if r := x.r; r.state == stateWaiting && r.hasSlot && set.has(r.slot) {
 			l.goAgain(r)
 		} else {
 			l.waiting.push(x)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"slotproxy/internal/testcluster"
 	"slotproxy/internal/testnode"
@@ -118,6 +119,27 @@ func TestALeaseIsNotGivenOnWhileTheEndOfItsWaitIsUnderWay(t *testing.T) {
 		t.Error("the next client waits on a connection whose wait somebody is about to end")
 	}
 	close(cancelled)
+	d.want("*2\r\n$4\r\n{t}b")
+}
+
+func TestWhoStandsInLineGoesToTheNewOwnerAtOnce(t *testing.T) {
+	s := script(t, Config{Loops: 1, Limits: Limits{Leases: 1}})
+	s.owner.On("BLPOP {t}a 0", testnode.Silence())
+	s.owner.On("CLIENT UNBLOCK ...", testnode.Silence())
+	s.next.On("BLPOP ...", testnode.Raw("*2\r\n$4\r\n{t}b\r\n$1\r\nv\r\n"))
+	s.send("BLPOP {t}a 0")
+	s.owner.Wait(t, "BLPOP {t}a 0", 1)
+	d := s.another()
+	d.send("BLPOP {t}b 0")
+	s.until("the next one stands in line", func(l *loop) bool { return l.stats.LeaseWaits == 1 })
+	s.proxy.Release([]uint16{tSlot}, s.next.Addr())
+	s.proxy.ask(time.Second, func(l *loop) {
+		for _, n := range l.nodes {
+			if len(n.line) == 1 && n.line[0].state != stateSent {
+				t.Error("it waits on")
+			}
+		}
+	})
 	d.want("*2\r\n$4\r\n{t}b")
 }
 

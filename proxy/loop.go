@@ -67,7 +67,7 @@ type loop struct {
 	pending     []*hold          // to be closed, oldest first
 	opened      []*gate          // opened in this iteration, and to be dealt with
 	parked      []*session       // have commands that a gate holds back
-	wide        int              // commands on the whole keyspace that are in flight, their parts counted
+	wide        int              // commands on the whole keyspace that are under way, and their parts that are in flight
 	longHold    int64            // the longest time that a gate has held a command
 	gaveUp      uint64           // commands that could not be served in time
 	took        times            // from read to answered, of all but blocking commands

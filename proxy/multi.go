@@ -27,6 +27,7 @@ type transaction struct {
 	bodies  [][]byte // of scripts that its commands bring
 	uses    []*code  // scripts that its commands name
 	names   [][]byte // of scripts that nobody knew when they were queued: somebody may have brought them before EXEC
+	kept    int      // bytes of copies beside the buffer of r; the pool counts them as used
 	other   bool     // has chosen another database
 	db      int      // the database that the client is in behind it
 	own     []ownReply
@@ -178,7 +179,7 @@ func (s *session) dropTransaction() {
 	}
 	t.r.refs++
 	s.l.release(t.r)
-	*t = transaction{own: t.own[:0], key: t.key[:0]}
+	s.l.blank(t)
 	s.spare, s.tx = t, nil
 }
 
@@ -211,6 +212,9 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 	if rule.Flags&router.FlagNoMulti != 0 {
 		return s.refuse(rule, s.l.notInMulti(rule))
 	}
+	if s.overfills(raw) {
+		return s.refuse(rule, errTextBigTransaction)
+	}
 	switch rule.Policy {
 	case router.Shard, router.Split, router.Script, router.Lease, router.Iterate, router.Publish:
 		d, keys := router.Decide(rule, args, s.l.keys)
@@ -219,7 +223,7 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 			return s.refuse(rule, errTextCrossSlot)
 		}
 		if d.HasSlot {
-			t.sees(d, args[keys[0]])
+			s.l.sees(t, d, args[keys[0]])
 		}
 	case router.AnyNode:
 	case router.Local:
@@ -230,20 +234,21 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 		return s.refuse(rule, notInTransaction(rule))
 	}
 	if rule.Policy == router.Publish && len(args) > 1 {
-		t.own = append(t.own, ownReply{at: int(t.n), rule: rule, args: [][]byte{append([]byte(nil), args[1]...)}})
+		s.l.answers(t, ownReply{rule: rule}, args[1])
 	}
 	if rule.Policy == router.Iterate {
 		if tag, ok := s.untag(2); ok {
-			t.own = append(t.own, ownReply{at: int(t.n), page: true, tag: tag})
+			s.l.answers(t, ownReply{page: true, tag: tag})
 		}
 	}
 	return s.enlistBytes(rule, raw)
 }
 
 // sees notes the keys of a command.
-func (t *transaction) sees(d router.Decision, first []byte) {
+func (l *loop) sees(t *transaction, d router.Decision, first []byte) {
 	if !t.hasSlot {
 		t.key = append(t.key[:0], first...)
+		l.keeps(t, len(first))
 	}
 	t.multi = t.multi || d.Multi || !bytes.Equal(t.key, first)
 	t.slot, t.hasSlot = d.Slot, true
@@ -253,11 +258,13 @@ func (t *transaction) sees(d router.Decision, first []byte) {
 func (t *transaction) notes(l *loop, rule *router.Rule, args [][]byte) {
 	if body := bodyOf(rule, args); body != nil {
 		t.bodies = append(t.bodies, append([]byte(nil), body...))
+		l.keeps(t, len(body)+copyRoom)
 		return
 	}
 	known := l.codeOf(rule, args)
 	if known == nil && (rule.Name == "evalsha" || rule.Name == "evalsha_ro") {
 		t.names = append(t.names, bytes.Clone(args[1]))
+		l.keeps(t, len(args[1])+copyRoom)
 	}
 	t.uses = append(t.uses, known...)
 }
@@ -265,9 +272,6 @@ func (t *transaction) notes(l *loop, rule *router.Rule, args [][]byte) {
 // enlistBytes queues a command that the node will run.
 func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 	t := s.tx
-	if t.n >= maxQueuedCommands || len(t.r.buf)+len(raw) > maxQueuedBytes {
-		return s.refuse(rule, errTextBigTransaction)
-	}
 	t.write = t.write || mayWrite(rule)
 	t.once = t.once || !rule.Repeatable
 	if rule.Policy == router.Script {
@@ -287,7 +291,7 @@ func (s *session) enlistBytes(rule *router.Rule, raw []byte) bool {
 
 // enlistLocal queues a command that the proxy answers at its place in the reply of EXEC.
 func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
-	t, cmd := s.tx, s.l.cmds.local[rule.ID]
+	cmd := s.l.cmds.local[rule.ID]
 	switch {
 	case rule.Name == "ping" || rule.Name == "echo":
 		return s.enlistBytes(rule, raw)
@@ -298,15 +302,7 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 	case cmd.alone || cmd.apart || cmd.run == nil && rule.Answer == "":
 		return s.refuse(rule, notInTransaction(rule))
 	}
-	args := make([][]byte, len(s.parser.Args))
-	for i, a := range s.parser.Args {
-		args[i] = append([]byte(nil), a...)
-	}
-	t.own = append(t.own, ownReply{at: int(t.n), rule: rule, args: args})
-	s.l.extend(t.r, pingCommand)
-	t.n++
-	s.answered(rule, queuedReply)
-	return true
+	return s.enlistOwn(rule, ownReply{rule: rule}, s.parser.Args...)
 }
 
 // enlistSelect queues SELECT. Another database than the client's makes the connection its own: it has to be closed
@@ -314,15 +310,11 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 func (s *session) enlistSelect(rule *router.Rule, raw []byte) bool {
 	n, ok := resp.ParseInt(s.parser.Args[1])
 	if ok && int(n) == s.tx.db && !s.tx.other {
-		s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), rule: okRule})
-		s.l.extend(s.tx.r, pingCommand)
-		s.tx.n++
-		s.answered(rule, queuedReply)
-		return true
+		return s.enlistOwn(rule, ownReply{rule: okRule})
 	}
 	if ok {
 		s.tx.other = true
-		s.tx.own = append(s.tx.own, ownReply{at: int(s.tx.n), db: int(n)})
+		s.l.answers(s.tx, ownReply{db: int(n)})
 	}
 	return s.enlistBytes(rule, raw)
 }
@@ -385,7 +377,7 @@ func (s *session) exec(rule *router.Rule) bool {
 	if len(t.own) > 0 || t.other {
 		r.tx, s.spare = t, nil // the reply needs it
 	} else {
-		*t = transaction{own: t.own[:0], key: t.key[:0]}
+		s.l.blank(t)
 		s.spare = t
 	}
 	s.tx = nil
@@ -406,6 +398,7 @@ func (s *session) exec(rule *router.Rule) bool {
 func (l *loop) settled(r *request, reply []byte) []byte {
 	t, s := r.tx, r.sess
 	r.tx = nil
+	defer l.blank(t)
 	if t.other && r.conn != nil {
 		r.conn.close(nil) // it is in another database than its profile
 	}

@@ -108,7 +108,7 @@ func (l *loop) visit(r *request) {
 	}
 	switch {
 	case r.state != stateHeld:
-	case l.gated(r):
+	case l.gated(r) && !r.root().wide: // the gate waits for those
 		l.park(r)
 	default:
 		l.letGo(r)

@@ -61,3 +61,23 @@ func TestWhoMayNoLongerUseTransactionsMayStillRunWhatHeMay(t *testing.T) {
 	s.send("AUTH u p", "MULTI", "DISCARD", "CLIENT SETNAME x", "CLIENT GETNAME")
 	s.want("+OK", "+OK", "+OK", "+OK", "$1\r\nx")
 }
+
+func TestWhatTheProxyAnswersInATransactionIsForThoseWhoMayRunIt(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	for i := range 3 {
+		n := s.set.Node(i)
+		n.Every("MULTI", testnode.Raw("+OK\r\n"))
+		n.Every("EXEC", testnode.Raw("*0\r\n"))
+		n.Every("DISCARD", testnode.Raw("+OK\r\n"))
+		n.Every("CLIENT ID", testnode.Raw("+QUEUED\r\n"))
+		n.Every("SELECT 0", testnode.Raw("+QUEUED\r\n"))
+		n.Every("CLIENT INFO", testnode.Error("NOPERM User u has no permissions to run the 'client|info' command"))
+	}
+	s.send("AUTH u p", "MULTI", "CLIENT ID", "CLIENT INFO", "SELECT 0", "EXEC", "PING")
+	s.want("+OK", "+OK", "+QUEUED", "-NOPERM", "+QUEUED", "-EXECABORT", "+PONG")
+	s.send("MULTI", "CLIENT INFO")
+	s.want("+OK", "-NOPERM")
+	s.send("DISCARD", "MULTI", "CLIENT ID", "DISCARD")
+	s.want("+OK", "+OK", "+QUEUED", "+OK")
+	accounted(t, s.proxy)
+}

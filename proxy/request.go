@@ -69,26 +69,26 @@ type request struct {
 	slot      uint16
 	hasSlot   bool
 	state     state
-	write     bool // may change data
-	once      bool // must not be sent again when its outcome is unknown
-	multi     bool // two or more keys in one slot: TRYAGAIN is possible
-	asking    bool // to be sent behind ASKING
-	streaming bool // part of its reply is already in its client's output
-	counted   bool // counts in its slot's in-flight numbers
-	pooled    bool // buf is from the pool
-	muted     bool // its client does not want the reply, see quiet.go
-	ownError  bool // its reply is an error of the proxy, not of a node
-	watched   bool // an EXEC behind WATCH: null when the watched keys have gone elsewhere
-	sticky    bool // leaves something behind on its connection, which is closed unless the client keeps it
-	own       bool // needs a node connection of its client's own, see lease.go
-	raw       bool // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
-	script    bool // may make the node answer too often or too seldom, see suspect.go
-	publish   bool // a message for subscribers
-	reloaded  bool // its script was missing once
-	wrapped   bool // sent as a transaction of its own, see script.go
-	wide      bool // for all primaries, and wrong while keys go from one to another, see gate.go
-	unnoted   bool // what it read is not watched by the node, though its client may believe that, see tracking.go
-	nonce     bool // asks whether the replies still fit, see suspect.go
+	write     bool  // may change data
+	once      bool  // must not be sent again when its outcome is unknown
+	multi     bool  // two or more keys in one slot: TRYAGAIN is possible
+	asking    bool  // to be sent behind ASKING
+	streaming bool  // part of its reply is already in its client's output
+	counted   tally // in the numbers of what is in flight
+	pooled    bool  // buf is from the pool
+	muted     bool  // its client does not want the reply, see quiet.go
+	ownError  bool  // its reply is an error of the proxy, not of a node
+	watched   bool  // an EXEC behind WATCH: null when the watched keys have gone elsewhere
+	sticky    bool  // leaves something behind on its connection, which is closed unless the client keeps it
+	own       bool  // needs a node connection of its client's own, see lease.go
+	raw       bool  // whoever made it wants every reply as it is: nothing is followed or tried again, see fan.go
+	script    bool  // may make the node answer too often or too seldom, see suspect.go
+	publish   bool  // a message for subscribers
+	reloaded  bool  // its script was missing once
+	wrapped   bool  // sent as a transaction of its own, see script.go
+	wide      bool  // for all primaries, and wrong while keys go from one to another, see gate.go; its parts are not
+	unnoted   bool  // what it read is not watched by the node, though its client may believe that, see tracking.go
+	nonce     bool  // asks whether the replies still fit, see suspect.go
 
 	class metrics.Class
 }
@@ -162,6 +162,9 @@ func (l *loop) release(r *request) {
 	}
 	if r.walk != nil {
 		l.dropWalk(r)
+	}
+	if r.tx != nil {
+		l.blank(r.tx)
 	}
 	l.dropReply(r)
 	l.dropBehind(r)

@@ -189,6 +189,9 @@ func (l *loop) finish(r *request, reply []byte) {
 		l.tell(r, reply)
 		return
 	}
+	if r.wide {
+		l.uncount(r)
+	}
 	s := r.sess
 	if s == nil {
 		r.enter(stateDone)
@@ -478,6 +481,9 @@ func (l *loop) abandon(r *request) {
 	if r.carriesOn() {
 		l.carryOn(r)
 		return
+	}
+	if r.wide {
+		l.uncount(r)
 	}
 	if r.fan != nil {
 		for _, p := range r.fan.parts {

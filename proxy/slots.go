@@ -78,12 +78,20 @@ func (l *loop) believe(slot uint16, t *trouble) {
 	_, t.open = l.table.Open[slot]
 }
 
+// tally says in which numbers a request is, so that it leaves those that it has entered.
+type tally uint8
+
+const (
+	countedNowhere tally = iota
+	countedInSlot        // in those of its slot
+	countedWide          // in loop.wide
+)
+
 // count notes that r went to a node connection; uncount that it is answered or taken back.
 func (l *loop) count(r *request) {
 	if !r.hasSlot || r.block != nil {
-		if r.wide {
-			l.wide++
-			r.counted = true
+		if r.root().wide {
+			l.countWide(r) // its command may be over before it, when the client leaves
 		}
 		return
 	}
@@ -93,18 +101,25 @@ func (l *loop) count(r *request) {
 	if r.multi {
 		v.multi++
 	}
-	r.counted, r.gen = true, 0
+	r.counted, r.gen = countedInSlot, 0
 	if v.trouble != nil {
 		r.gen = v.trouble.gen
 	}
 }
 
+// countWide notes that a command on the whole keyspace, or a part of one, is under way.
+func (l *loop) countWide(r *request) {
+	l.wide++
+	r.counted = countedWide
+}
+
 func (l *loop) uncount(r *request) {
-	if !r.counted {
+	from := r.counted
+	r.counted = countedNowhere
+	switch from {
+	case countedNowhere:
 		return
-	}
-	r.counted = false
-	if r.wide {
+	case countedWide:
 		l.wide--
 		return
 	}

@@ -42,6 +42,9 @@ func (l *loop) judge(c *nodeConn, r *request, piece []byte) {
 	case r.rule.Policy == router.Script:
 		l.examine(c, r, line)
 	case r.block != nil && resp.Classify(line) == resp.Unblocked && (r.block.woken || !askedFor(line)):
+		if r.block.woken {
+			r.hops = 0 // it was not refused: it goes on at the new owner at once
+		}
 		r.block.woken = false
 		l.hint(router.Hint{Cause: router.Down, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
 		r.to, r.asking = nil, false

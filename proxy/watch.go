@@ -79,7 +79,11 @@ func (w *watch) gone(s *session) bool {
 
 // unwatchAll takes UNWATCH.
 func (s *session) unwatchAll(rule *router.Rule) bool {
-	if s.tx != nil {
+	switch {
+	case s.tx == nil:
+	case s.overfills(unwatchBytes):
+		return s.refuse(rule, errTextBigTransaction)
+	default:
 		return s.enlistBytes(rule, unwatchBytes)
 	}
 	s.unwatch()

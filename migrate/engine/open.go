@@ -162,17 +162,29 @@ func (j *job) close(ctx context.Context) error {
 		return err
 	}
 	if err := j.emptyTarget(ctx); err != nil {
-		if again := j.set(ctx, j.source, "MIGRATING", j.target.ID); again != nil {
-			return again
-		}
-		return err
+		return j.reopen(ctx, err)
 	}
 	if err := j.set(ctx, j.target, "STABLE"); err != nil {
 		return err
 	}
+	// A client that had been sent there before may have written between the count and this; now nobody can.
+	if err := j.emptyTarget(ctx); err != nil {
+		return j.reopen(ctx, err)
+	}
 	j.letGo(ctx)
 	j.forget(j.unit)
 	return nil
+}
+
+// reopen takes back a Close, because of keys that the target has.
+func (j *job) reopen(ctx context.Context, cause error) error {
+	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
+		return err
+	}
+	if err := j.set(ctx, j.source, "MIGRATING", j.target.ID); err != nil {
+		return err
+	}
+	return cause
 }
 
 func (j *job) emptyTarget(ctx context.Context) error {
