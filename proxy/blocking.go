@@ -22,6 +22,7 @@ type blocking struct {
 	unit  time.Duration // of that argument
 	ended []byte        // the error with which a node ended the wait
 	woken bool          // the proxy has ended the wait, because the slot has gone elsewhere
+	tails *tails        // of XREAD with $, while it asks where the streams end; see tails.go
 }
 
 // timeouts says where commands have their timeout: at > 0 from the front, < 0 from the back.
@@ -34,7 +35,9 @@ var timeouts = map[string]blocking{
 }
 
 // overdue says that the node should have answered by itself, limit ago.
-func (b *blocking) overdue(now, limit int64) bool { return b.until < forever && now > b.until+limit }
+func (b *blocking) overdue(now, limit int64) bool {
+	return b.asking() || b.until < forever && now > b.until+limit
+}
 
 // blockingOf reads the timeout of a command; nil when it is not valid, and the node will say so at once.
 func (s *session) blockingOf(rule *router.Rule, args [][]byte) *blocking {
@@ -75,17 +78,15 @@ func blockOption(args [][]byte) int {
 func (l *loop) shorten(r *request) {
 	b := r.block
 	var p resp.Parser
+	if b.asking() {
+		return // that is not the command yet
+	}
 	if n, err := p.Next(r.buf, &l.limits.AfterAuth); err != nil || n < len(r.buf) || b.at <= 0 || b.until >= forever {
 		return
 	}
 	left := time.Duration(max(b.until-l.now, int64(time.Millisecond)))
 	p.Args[b.at] = strconv.AppendFloat(nil, float64(left.Round(time.Millisecond))/float64(b.unit), 'f', -1, 64)
-	buf := resp.AppendCommand(nil, p.Args...)
-	if r.pooled {
-		l.pool.put(r.buf)
-		r.pooled = false
-	}
-	r.buf = buf
+	l.rewrite(r, p.Args...)
 }
 
 // blockOn takes a command that waits in its node. It reports false when it has to be offered again.
@@ -109,6 +110,7 @@ func (s *session) blockOn(rule *router.Rule, raw []byte) bool {
 	r.class = metrics.ClassBlocking
 	r.slot, r.hasSlot, r.multi = d.Slot, true, d.Multi
 	r.own, r.block = true, b
+	s.l.findTails(r, s.parser.Args)
 	r.deadline = max(r.deadline, b.until)
 	s.block(r)
 	s.sendInOrder(r)

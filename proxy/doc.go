@@ -33,7 +33,8 @@
 //	scan.go        SCAN and KEYS walk over the slots; probe.go proves each step, older.go walks on servers before 7.4;
 //	               cursor.go cursors, of HSCAN too; glob.go MATCH; keyspace.go what else asks the whole keyspace
 //	multi.go       MULTI to EXEC: collected here, sent in one piece; watch.go WATCH
-//	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took
+//	blocking.go    commands that wait in a node; lease.go connections of one client; giveback.go what nobody took;
+//	               tails.go where the streams end that XREAD waits for
 //	pubsub.go      SUBSCRIBE, PUBLISH and what a client is subscribed to; glob.go what a pattern matches
 //	pubsubhub.go   what a loop's clients of one user listen to, and where; pubsubchange.go their commands on the way;
 //	               pubsubfeed.go one node connection with messages; pubsubshard.go channels that follow their slot;

@@ -137,6 +137,7 @@ type profile struct {
 	echo       bool              // the user may ECHO: a node has said so, see suspect.go
 	askAgain   int64             // loop time from which a node may be asked about transactions again, see suspect.go
 	asked      bool              // a node has been asked about ECHO
+	noTails    int64             // loop time until which the user is not asked for to XINFO, see tails.go
 	permits    permissions       // of commands that the proxy answers
 }
 

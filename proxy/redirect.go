@@ -37,6 +37,9 @@ func (l *loop) answered(c *nodeConn, r *request, piece []byte) {
 	if r.early != nil && r.block != nil {
 		piece = r.early // what has to go before WAIT was refused
 	}
+	if r.block.asking() && !r.raw && l.told(c, r, piece) {
+		return
+	}
 	if piece[0] != '-' || r.raw {
 		l.finish(r, piece)
 		return

@@ -118,7 +118,7 @@ func (r *request) root() *request {
 
 // passes says that the reply of r goes to the client as it comes: nobody has to see all of it first.
 func (r *request) passes() bool {
-	return r.parent == nil && r.fan == nil && r.then == nil && !r.wrapped && (r.tx == nil || len(r.tx.own) == 0)
+	return r.parent == nil && r.fan == nil && r.then == nil && !r.wrapped && !r.block.asking() && (r.tx == nil || len(r.tx.own) == 0)
 }
 
 // isBlock says that r begins with MULTI.

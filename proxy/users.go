@@ -8,7 +8,7 @@ import (
 
 // forgetPermissions makes nodes say again what the user may do.
 func (p *profile) forgetPermissions() {
-	p.multiUntil, p.permits, p.asked, p.echo = 0, permissions{}, false, false
+	p.multiUntil, p.permits, p.asked, p.echo, p.noTails = 0, permissions{}, false, false, 0
 }
 
 // inquire puts a question to a node as the client's user, and reports false when there is none to ask. answer comes
