@@ -133,8 +133,10 @@ type action struct {
 	slot    uint16
 	command []string // to at
 	move    *journal.Unit
-	merge   *node // keys of the slot at at go to this node, whose copies count
-	drop    bool  // keys of the slot at at are deleted
+	shut    *journal.Unit // closed at both ends, or moved when the target has keys after all
+	alone   *journal.Unit // closed at the source; there is no target any more
+	merge   *node         // keys of the slot at at go to this node, whose copies count
+	drop    bool          // keys of the slot at at are deleted
 }
 
 func (s *slotState) setslot(at *node, words ...string) action {
@@ -152,8 +154,17 @@ func (s *slotState) resume(from, to *node) (list []action) {
 	if e := s.leavingOwner(); e == nil || e.peer != to.id {
 		list = append(list, s.setslot(from, "MIGRATING", to.id))
 	}
-	u := &journal.Unit{Source: from.id, Target: to.id, Slots: []uint16{s.slot}, Engine: "legacy", Online: true}
-	return append(list, action{at: from, slot: s.slot, move: u})
+	return append(list, action{at: from, slot: s.slot, move: s.unit(from.id, to.id)})
+}
+
+// unit has an id of its own: the engine remembers units by it.
+func (s *slotState) unit(from, to string) *journal.Unit {
+	return &journal.Unit{ID: int(s.slot), Source: from, Target: to, Slots: []uint16{s.slot}, Engine: "legacy", Online: true}
+}
+
+// shut closes the slot, when there is nothing of it at to.
+func (s *slotState) shut(from, to *node) []action {
+	return []action{{at: from, slot: s.slot, shut: s.unit(from.id, to.id)}}
 }
 
 // bring moves keys that a node should not have to the owner. The node must be willing to let go of them.
