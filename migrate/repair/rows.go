@@ -203,7 +203,7 @@ func repoint(s *slotState) []action {
 	if old := s.p.byID[s.leavingOwner().peer]; old != nil && old.view == nil {
 		return nil // it may have keys: wait for it, or for its replica
 	}
-	return []action{{at: s.owner, slot: s.slot, alone: s.unit(s.owner.id, "")}}
+	return []action{{at: s.owner, slot: s.slot, alone: s.unit(s.owner, nil)}}
 }
 
 func number(slot uint16) string { return strconv.Itoa(int(slot)) }

@@ -54,6 +54,7 @@ func (d *Doctor) shutAlone(ctx context.Context, a action) error {
 		return err
 	}
 	u.Target = to
+	u.Failover = d.failover(u)
 	return d.move(ctx, u)
 }
 

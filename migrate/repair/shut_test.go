@@ -71,3 +71,32 @@ func TestASlotIsNotClosedOnACountThatHasChangedSince(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTargetsCopyCountsWhenTheSourceIsNotWhatItWas(t *testing.T) {
+	calm := [3]string{"0-5000", "5001-10000", "10001-16383"}
+	a, c := nodeIDs[0], nodeIDs[2]
+	tests := []struct {
+		name, source, target string
+		journal              bool
+		want                 bool
+	}{
+		{"the source forgot", "", "[7-<-" + a + "]", false, true},
+		{"both know", "[7->-" + c + "]", "[7-<-" + a + "]", false, false},
+		{"both know, and the journal knows of a failover", "[7->-" + c + "]", "[7-<-" + a + "]", true, true},
+	}
+	for _, tt := range tests {
+		s := &script{nodes: map[string]string{}, keys: map[string]int64{addrOf(2): 1}}
+		for i, open := range []string{tt.source, "", tt.target, ""} {
+			s.nodes[addrOf(i)] = view(i, calm, open)
+		}
+		e := &steps{s: s}
+		d := &repair.Doctor{Nodes: s, Seeds: []string{addrOf(0)}, Settle: time.Millisecond, Run: e.run, Log: slog.New(slog.DiscardHandler),
+			Failover: func(u machine.Unit) bool { return tt.journal && u.Source == a && u.Target == c }}
+		if _, err := d.Fix(context.Background(), repair.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if len(e.done) == 0 || e.unit.Failover != tt.want {
+			t.Errorf("%s: steps %v with failover %v, want %v", tt.name, e.done, e.unit.Failover, tt.want)
+		}
+	}
+}
