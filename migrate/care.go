@@ -144,7 +144,13 @@ func (c *Coordinator) doctor(e *engine.Engine) *repair.Doctor {
 	meant := c.meant()
 	return &repair.Doctor{
 		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Run: e.Run, Log: c.log,
-		Meant: func(slot uint16) string { return meant[slot] },
+		Meant: func(slot uint16) string {
+			if r := meant[slot]; r != nil {
+				return r.Unit.Target
+			}
+			return ""
+		},
+		Failover: func(u journal.Unit) bool { return failedOver(meant[u.Slots[0]], u) },
 		Keep: func(node string, db int, key, payload string) error {
 			return c.store.Side(careJob, struct {
 				Node    string `json:"node"`
@@ -159,9 +165,9 @@ func (c *Coordinator) doctor(e *engine.Engine) *repair.Doctor {
 // meantJobs is how many of the newest jobs a repair asks: what older ones wanted has been overtaken.
 const meantJobs = 3
 
-// meant is where the newest jobs wanted slots to be.
-func (c *Coordinator) meant() map[uint16]string {
-	m := map[uint16]string{}
+// meant is what the newest jobs wanted for each slot: the last record of a unit with it.
+func (c *Coordinator) meant() map[uint16]*journal.Record {
+	m := map[uint16]*journal.Record{}
 	ids, err := c.store.List()
 	if err != nil {
 		return m
@@ -169,16 +175,25 @@ func (c *Coordinator) meant() map[uint16]string {
 	for i := len(ids) - 1; i >= max(0, len(ids)-meantJobs); i-- {
 		records, _ := c.store.Read(ids[i]) // what cannot be read says nothing
 		for k := len(records) - 1; k >= 0; k-- {
-			u := records[k].Unit
-			if u == nil || records[k].Kind == journal.UnitBlocked {
+			r := &records[k]
+			if r.Unit == nil || r.Kind == journal.UnitBlocked {
 				continue
 			}
-			for _, slot := range u.Slots {
-				if m[slot] == "" {
-					m[slot] = u.Target
+			for _, slot := range r.Unit.Slots {
+				if m[slot] == nil {
+					m[slot] = r
 				}
 			}
 		}
 	}
 	return m
+}
+
+// failedOver tells of a unit that somebody else goes on with whether its source has changed since the journal's was opened.
+func failedOver(was *journal.Record, now journal.Unit) bool {
+	if was == nil || was.Kind == journal.UnitDone || was.Unit.Target != now.Target {
+		return false
+	}
+	u := was.Unit
+	return u.Failover || u.Source != now.Source || u.SourceEpoch != 0 && now.SourceEpoch != 0 && u.SourceEpoch != now.SourceEpoch
 }

@@ -167,6 +167,10 @@ func (a action) String() string {
 	switch {
 	case a.move != nil:
 		return fmt.Sprintf("%s MIGRATE the keys of slot %d, then CLUSTER SETSLOT %d NODE %s everywhere", a.at.addr, a.slot, a.slot, a.move.Target)
+	case a.shut != nil:
+		return fmt.Sprintf("%s CLUSTER SETSLOT %d STABLE, and %s too, unless that has keys of it by then: they move on", a.at.addr, a.slot, a.shut.Target)
+	case a.alone != nil:
+		return fmt.Sprintf("%s CLUSTER SETSLOT %d STABLE, unless another node has keys of it by then: they move on", a.at.addr, a.slot)
 	case a.merge != nil:
 		return fmt.Sprintf("%s MIGRATE the keys of slot %d that %s does not have there, drop the rest", a.at.addr, a.slot, a.merge.addr)
 	case a.drop:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"slotproxy/migrate/engine"
+	"slotproxy/migrate/journal"
 	"slotproxy/migrate/machine"
 	"slotproxy/migrate/plan"
 	"slotproxy/router"
@@ -54,6 +55,9 @@ type Doctor struct {
 	Run      func(ctx context.Context, u machine.Unit, s machine.Step) machine.Result
 	// Meant says where the journal wanted a slot to go, "" when it knows nothing of it. nil: there is no journal.
 	Meant func(slot uint16) (target string)
+	// Failover says that the source of this unit, as it is now, is not what it was when the journal's unit was opened; see
+	// journal.Unit. nil: there is no journal.
+	Failover func(u journal.Unit) bool
 	// Keep writes a value that is about to be dropped because the other copy counts; nil: nothing is dropped.
 	Keep   func(node string, db int, key, payload string) error
 	Settle time.Duration // between the two looks; 0: a second, in which gossip passes a change on

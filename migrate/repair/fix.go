@@ -104,6 +104,10 @@ func (d *Doctor) perform(ctx context.Context, a action) string {
 	switch {
 	case a.move != nil:
 		err = d.move(ctx, *a.move)
+	case a.shut != nil:
+		err = d.shut(ctx, *a.shut)
+	case a.alone != nil:
+		err = d.shutAlone(ctx, a)
 	case a.merge != nil, a.drop:
 		err = d.clear(ctx, a)
 	default:
@@ -129,24 +133,28 @@ func (d *Doctor) send(ctx context.Context, addr string, command ...string) error
 // move lets the engine finish what somebody else has begun. Every step may be repeated.
 func (d *Doctor) move(ctx context.Context, u machine.Unit) error {
 	for _, step := range []machine.Step{machine.Open, machine.Move, machine.Commit, machine.Release, machine.Tell, machine.Verify} {
-		var last machine.Result
-		for try := range tries {
-			last = d.Run(ctx, u, step)
-			if last.Outcome == machine.Done {
-				break
-			}
-			if last.Outcome == machine.Fatal || last.Outcome == machine.Foreign {
-				return fmt.Errorf("%s", last.Reason)
-			}
-			if err := pause(ctx, backoff<<min(try, 5)); err != nil {
-				return err
-			}
-		}
-		if last.Outcome != machine.Done {
-			return fmt.Errorf("%s", last.Reason)
+		if err := d.step(ctx, u, step); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (d *Doctor) step(ctx context.Context, u machine.Unit, step machine.Step) error {
+	var last machine.Result
+	for try := range tries {
+		last = d.Run(ctx, u, step)
+		switch last.Outcome {
+		case machine.Done:
+			return nil
+		case machine.Fatal, machine.Foreign:
+			return fmt.Errorf("%s", last.Reason)
+		}
+		if err := pause(ctx, backoff<<min(try, 5)); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s", last.Reason)
 }
 
 const (

@@ -57,7 +57,7 @@ var rows = []row{
 	{"target-waits", true, func(s *slotState) bool { return len(s.arriving) == 1 && !s.arriving[0].n.has(s.slot) },
 		func(s *slotState) string {
 			return fmt.Sprintf("%s waits for it, but %s does not move it", s.arriving[0].n.addr, s.owner.addr)
-		}, func(s *slotState) []action { return []action{s.stable(s.arriving[0].n)} }},
+		}, func(s *slotState) []action { return s.shut(s.owner, s.arriving[0].n) }},
 	{"source-forgot", true, func(s *slotState) bool { return len(s.arriving) == 1 },
 		func(s *slotState) string {
 			return fmt.Sprintf("%s has keys of it that clients do not find, because %s does not move it there any more", s.arriving[0].n.addr, s.owner.addr)
@@ -179,7 +179,7 @@ func finishOrClose(s *slotState) []action {
 	if to.has(s.slot) {
 		return s.resume(s.owner, to)
 	}
-	return []action{s.stable(s.owner), s.stable(to)}
+	return s.shut(s.owner, to)
 }
 
 // reopen goes on when the target has keys already, which nobody finds without it.
@@ -188,7 +188,7 @@ func reopen(s *slotState) []action {
 	if to.has(s.slot) {
 		return s.resume(s.owner, to)
 	}
-	return []action{s.stable(s.owner)}
+	return s.shut(s.owner, to)
 }
 
 // repoint finds the successor of a target by what only it can have: keys of the slot. Without any, and when the old target is
@@ -203,7 +203,7 @@ func repoint(s *slotState) []action {
 	if old := s.p.byID[s.leavingOwner().peer]; old != nil && old.view == nil {
 		return nil // it may have keys: wait for it, or for its replica
 	}
-	return []action{s.stable(s.owner)}
+	return []action{{at: s.owner, slot: s.slot, alone: s.unit(s.owner, nil)}}
 }
 
 func number(slot uint16) string { return strconv.Itoa(int(slot)) }

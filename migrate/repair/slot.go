@@ -133,8 +133,10 @@ type action struct {
 	slot    uint16
 	command []string // to at
 	move    *journal.Unit
-	merge   *node // keys of the slot at at go to this node, whose copies count
-	drop    bool  // keys of the slot at at are deleted
+	shut    *journal.Unit // closed at both ends, or moved when the target has keys after all
+	alone   *journal.Unit // closed at the source; there is no target any more
+	merge   *node         // keys of the slot at at go to this node, whose copies count
+	drop    bool          // keys of the slot at at are deleted
 }
 
 func (s *slotState) setslot(at *node, words ...string) action {
@@ -152,8 +154,27 @@ func (s *slotState) resume(from, to *node) (list []action) {
 	if e := s.leavingOwner(); e == nil || e.peer != to.id {
 		list = append(list, s.setslot(from, "MIGRATING", to.id))
 	}
-	u := &journal.Unit{Source: from.id, Target: to.id, Slots: []uint16{s.slot}, Engine: "legacy", Online: true}
-	return append(list, action{at: from, slot: s.slot, move: u})
+	return append(list, action{at: from, slot: s.slot, move: s.unit(from, to)})
+}
+
+// unit is the move of the slot, to nobody yet for nil. It has an id of its own: the engine remembers units by it.
+func (s *slotState) unit(from, to *node) *journal.Unit {
+	u := &journal.Unit{ID: int(s.slot), Source: from.id, Slots: []uint16{s.slot}, Engine: "legacy", Online: true,
+		SourceEpoch: from.self.Epoch}
+	if to != nil {
+		u.Target = to.id
+		// A source that does not show the move any more is not what it was when keys went: its successor, or its older self.
+		forgot := s.leavingOwner() == nil && s.from(to) != nil
+		u.Failover = forgot || s.d.failover(*u)
+	}
+	return u
+}
+
+func (d *Doctor) failover(u journal.Unit) bool { return d.Failover != nil && d.Failover(u) }
+
+// shut closes the slot, when there is nothing of it at to.
+func (s *slotState) shut(from, to *node) []action {
+	return []action{{at: from, slot: s.slot, shut: s.unit(from, to)}}
 }
 
 // bring moves keys that a node should not have to the owner. The node must be willing to let go of them.

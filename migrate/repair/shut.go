@@ -1,0 +1,89 @@
+package repair
+
+import (
+	"context"
+	"fmt"
+
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/machine"
+)
+
+// shutTries is how often a target may refuse to be closed before the move goes on: an error of the connection is not a key.
+const shutTries = 3
+
+// shut closes an open slot of which the last look found no key on the target. Clients go on writing after a look, so the
+// engine counts again, with the data path held; a slot with keys on the target is moved there instead.
+func (d *Doctor) shut(ctx context.Context, u journal.Unit) error {
+	closed, err := d.tryShut(ctx, u)
+	if err != nil || closed {
+		return err
+	}
+	return d.move(ctx, u)
+}
+
+func (d *Doctor) tryShut(ctx context.Context, u journal.Unit) (closed bool, err error) {
+	defer d.Run(context.WithoutCancel(ctx), u, machine.Release)
+	if err := d.step(ctx, u, machine.Hold); err != nil {
+		return false, err
+	}
+	var last machine.Result
+	for try, refused := 0, 0; try < tries && refused < shutTries; try++ {
+		switch last = d.Run(ctx, u, machine.Close); last.Outcome {
+		case machine.Done:
+			return true, nil
+		case machine.Fatal, machine.Foreign:
+			return false, fmt.Errorf("%s", last.Reason)
+		case machine.Unknown:
+			refused++
+		}
+		if err := pause(ctx, backoff<<min(try, 5)); err != nil {
+			return false, err
+		}
+	}
+	if last.Outcome != machine.Unknown {
+		return false, fmt.Errorf("%s", last.Reason)
+	}
+	return false, nil
+}
+
+// shutAlone closes a slot at its owner, whose target is gone, unless a successor of the target has keys of it by now.
+func (d *Doctor) shutAlone(ctx context.Context, a action) error {
+	u := *a.alone
+	to, err := d.tryShutAlone(ctx, a, u)
+	if err != nil || to == "" {
+		return err
+	}
+	u.Target = to
+	u.Failover = d.failover(u)
+	return d.move(ctx, u)
+}
+
+func (d *Doctor) tryShutAlone(ctx context.Context, a action, u journal.Unit) (to string, err error) {
+	defer d.Run(context.WithoutCancel(ctx), u, machine.Release)
+	if err := d.step(ctx, u, machine.Hold); err != nil {
+		return "", err
+	}
+	if to, err = d.holder(ctx, a.slot); err != nil || to != "" {
+		return to, err
+	}
+	if err := d.send(ctx, a.at.addr, "CLUSTER", "SETSLOT", number(a.slot), "STABLE"); err != nil {
+		return "", err
+	}
+	return d.holder(ctx, a.slot)
+}
+
+// holder looks who has keys of a slot without owning it, "" for nobody.
+func (d *Doctor) holder(ctx context.Context, slot uint16) (string, error) {
+	now, err := d.look(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch s := d.state(now, slot); len(s.holders) {
+	case 0:
+		return "", nil
+	case 1:
+		return s.holders[0].id, nil
+	default:
+		return "", fmt.Errorf("ERR %d nodes have keys of slot %d by now", len(s.holders), slot)
+	}
+}

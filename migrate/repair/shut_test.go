@@ -1,0 +1,102 @@
+package repair_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"slotproxy/migrate/machine"
+	"slotproxy/migrate/repair"
+)
+
+// steps is an engine whose target has got a key since the last look, if late.
+type steps struct {
+	s    *script
+	late bool
+	done []string
+	unit machine.Unit
+}
+
+func (e *steps) run(_ context.Context, u machine.Unit, step machine.Step) machine.Result {
+	e.done, e.unit = append(e.done, step.String()), u
+	calm := [3]string{"0-5000", "5001-10000", "10001-16383"}
+	switch {
+	case step == machine.Hold && e.late:
+		e.s.keys[addrOf(2)] = 1
+	case step == machine.Close && e.late:
+		return machine.Result{Outcome: machine.Unknown, Reason: "the target has 1 key"}
+	case step == machine.Close || step == machine.Verify:
+		for i := range nodeIDs {
+			e.s.nodes[addrOf(i)] = view(i, calm, "")
+		}
+		clear(e.s.keys)
+	}
+	return machine.Result{Outcome: machine.Done}
+}
+
+func TestASlotIsNotClosedOnACountThatHasChangedSince(t *testing.T) {
+	calm := [3]string{"0-5000", "5001-10000", "10001-16383"}
+	a, c, gone := nodeIDs[0], nodeIDs[2], strings.Repeat("e", 40)
+	tests := []struct{ name, source, target string }{
+		{"open at both ends", "[7->-" + c + "]", "[7-<-" + a + "]"},
+		{"the target forgot", "[7->-" + c + "]", ""},
+		{"the target waits", "", "[7-<-" + a + "]"},
+		{"the target is gone", "[7->-" + gone + "]", ""},
+	}
+	for _, tt := range tests {
+		for _, late := range []bool{false, true} {
+			s := &script{nodes: map[string]string{}, keys: map[string]int64{}}
+			for i, open := range []string{tt.source, "", tt.target, ""} {
+				s.nodes[addrOf(i)] = view(i, calm, open)
+			}
+			e := &steps{s: s, late: late}
+			d := &repair.Doctor{Nodes: s, Seeds: []string{addrOf(0)}, Settle: time.Millisecond, Run: e.run, Log: slog.New(slog.DiscardHandler)}
+			if _, err := d.Fix(context.Background(), repair.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if len(e.done) == 0 || e.done[0] != machine.Hold.String() || !slices.Contains(e.done, machine.Release.String()) {
+				t.Errorf("%s: the steps are %v, want a hold first and a release", tt.name, e.done)
+			}
+			if moved := slices.Contains(e.done, machine.Move.String()); moved != late || late && (e.unit.Source != a || e.unit.Target != c) {
+				t.Errorf("%s, with keys since: %v: the steps are %v from %.1s to %.1s", tt.name, late, e.done, e.unit.Source, e.unit.Target)
+			}
+			for _, command := range s.sent {
+				if late && strings.HasSuffix(command, "STABLE") {
+					t.Errorf("%s: %s is sent", tt.name, command)
+				}
+			}
+		}
+	}
+}
+
+func TestTheTargetsCopyCountsWhenTheSourceIsNotWhatItWas(t *testing.T) {
+	calm := [3]string{"0-5000", "5001-10000", "10001-16383"}
+	a, c := nodeIDs[0], nodeIDs[2]
+	tests := []struct {
+		name, source, target string
+		journal              bool
+		want                 bool
+	}{
+		{"the source forgot", "", "[7-<-" + a + "]", false, true},
+		{"both know", "[7->-" + c + "]", "[7-<-" + a + "]", false, false},
+		{"both know, and the journal knows of a failover", "[7->-" + c + "]", "[7-<-" + a + "]", true, true},
+	}
+	for _, tt := range tests {
+		s := &script{nodes: map[string]string{}, keys: map[string]int64{addrOf(2): 1}}
+		for i, open := range []string{tt.source, "", tt.target, ""} {
+			s.nodes[addrOf(i)] = view(i, calm, open)
+		}
+		e := &steps{s: s}
+		d := &repair.Doctor{Nodes: s, Seeds: []string{addrOf(0)}, Settle: time.Millisecond, Run: e.run, Log: slog.New(slog.DiscardHandler),
+			Failover: func(u machine.Unit) bool { return tt.journal && u.Source == a && u.Target == c }}
+		if _, err := d.Fix(context.Background(), repair.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if len(e.done) == 0 || e.unit.Failover != tt.want {
+			t.Errorf("%s: steps %v with failover %v, want %v", tt.name, e.done, e.unit.Failover, tt.want)
+		}
+	}
+}
