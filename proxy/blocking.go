@@ -102,9 +102,12 @@ func (s *session) blockOn(rule *router.Rule, raw []byte) bool {
 		s.refuse(rule, errTextCrossSlot)
 		return true
 	}
-	if !d.HasSlot || b == nil {
+	if !d.HasSlot {
 		s.shard(rule, raw) // the server has the right words for it
 		return true
+	}
+	if b == nil { // it may have words for the timeout, or take it where we cannot read it: then it must not hold up others
+		b = &blocking{until: forever}
 	}
 	r := s.request(rule, raw)
 	r.class = metrics.ClassBlocking

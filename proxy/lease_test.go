@@ -184,3 +184,18 @@ func TestATransactionBehindWatchIsNeverSentAgain(t *testing.T) {
 		t.Errorf("the node saw EXEC %d times, want once: on another connection nothing is watched", n)
 	}
 }
+
+func TestACommandWhoseTimeoutTheProxyCannotReadHoldsUpNobodyElse(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c, d := connect(t, addr), connect(t, addr)
+	c.send("BLPOP k nonsense", "BLPOP k -1")
+	c.want("-ERR timeout is not a float or out of range", "-ERR timeout is negative")
+	c.send("XGROUP CREATE k block 0 MKSTREAM", "XREADGROUP GROUP block c BLOCK 0 STREAMS k >")
+	c.want("+OK")
+	d.send("GET {k}other")
+	d.want("$-1")
+	d.send("XADD k 1-1 f v")
+	d.want("$3\r\n1-1")
+	c.want("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n")
+}

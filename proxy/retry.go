@@ -72,6 +72,13 @@ func (l *loop) wait(r *request, d int64, why waitCause) {
 		l.abandon(r)
 		return
 	}
+	if r.block != nil && r.parent == nil && r.deadline == r.block.until { // it has lasted as long as the client wants it to wait
+		if l.now >= r.deadline {
+			l.finish(r, l.nullArray(r))
+			return
+		}
+		d = min(d, r.deadline-l.now)
+	}
 	if l.now+d > r.deadline {
 		l.fail(r, why.giveUp(l, r))
 		return
