@@ -36,7 +36,7 @@ type fakeClient struct {
 }
 
 func newFakeCluster(n int) *fakeCluster {
-	f := &fakeCluster{keys: 2, clients: map[string][]fakeClient{}, down: map[string]bool{}, epoch: 10}
+	f := &fakeCluster{keys: 2, clients: map[string][]fakeClient{}, down: map[string]bool{}, epoch: 10, nextID: 100} // smaller ids are for clients that tests make
 	for i := range n {
 		f.ids = append(f.ids, strings.Repeat(fmt.Sprintf("%x", i+1), 40))
 	}

@@ -111,7 +111,7 @@ func (p *presence) tryEnter(ctx context.Context) error {
 	if err := p.each(ctx, p.open); err != nil {
 		return err
 	}
-	for {
+	for lost := false; ; {
 		if err := p.each(ctx, p.look); err != nil {
 			return err
 		}
@@ -121,9 +121,11 @@ func (p *presence) tryEnter(ctx context.Context) error {
 			return fmt.Errorf("%w %s", errForeign, others)
 		case name == "":
 			return nil
-		case !won || time.Now().After(deadline):
+		case !won && lost || time.Now().After(deadline):
 			return fmt.Errorf("%w %s is at work on this cluster", errForeign, name)
 		}
+		// The first look may have come before the other had shown itself everywhere. Two that judge by different nodes could both go.
+		lost = !won
 		if err := sleep(ctx, presenceBeat/4); err != nil {
 			return err
 		}
