@@ -77,6 +77,7 @@ func TestOfTwoProxiesThatBeginTogetherOneIsRefused(t *testing.T) {
 				both[i].id = v.Text
 				both[i].end()
 				moves[i] = []string{"MOVE", "SLOTSRANGE", moves[i][2], moves[i][3], "TO", l.cluster.Nodes[0].Addr, "MAXKEYS", slow}
+			case strings.HasPrefix(v.Text, "STALEPLAN"): // the other job was over when it looked again
 			case !strings.HasPrefix(v.Text, "FOREIGN_COORDINATOR"):
 				t.Errorf("one of two that begin together: %s", v)
 			}
