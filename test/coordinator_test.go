@@ -13,7 +13,7 @@ import (
 
 // heavyKeys lie in each busy slot besides its ballast: more than fit the hold budget, so that these slots move online, and more
 // than one batch, so that they stay half moved for a while.
-const heavyKeys = 3000
+const heavyKeys = 1000
 
 func TestStormSeesNoErrorAndNoDisorderWhileTheProxyMovesSlots(t *testing.T) {
 	eachVersion(t, func(t *testing.T, v testcluster.Version) { stormBesideJobs(t, v, "legacy") })
