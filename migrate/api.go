@@ -3,6 +3,7 @@ package migrate
 import (
 	"time"
 
+	"slotproxy/migrate/machine"
 	"slotproxy/migrate/plan"
 	"slotproxy/migrate/repair"
 )
@@ -32,15 +33,15 @@ const (
 	Evacuate  = "evacuate"
 )
 
-// States of a job.
+// States of a job, see package machine.
 const (
-	Running   = "running"
-	Pausing   = "pausing" // finishes the slots in hand
-	PausedJob = "paused"
-	Stopping  = "cancelling" // finishes or rolls back the slots in hand
-	Success   = "success"
-	Failed    = "failed"
-	Cancelled = "cancelled"
+	Running   = machine.Running
+	Pausing   = machine.Pausing
+	PausedJob = machine.Paused
+	Stopping  = machine.Stopping
+	Success   = machine.Success
+	Failed    = machine.Failed
+	Cancelled = machine.Cancelled
 )
 
 // Status is a job as an operator sees it.

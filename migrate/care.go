@@ -136,7 +136,7 @@ func (c *Coordinator) careEngine() *engine.Engine {
 		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Gate: c.cfg.Gate,
 		Limits: engine.Limits{Gate: c.cfg.HoldMax},
 		Ours:   func(uint16) bool { return true },
-		Side:   func(p engine.Pair) error { return c.store.Side(careJob, p) },
+		Side:   func(p engine.Pair) error { return c.keep(careJob, p) },
 	})
 }
 

@@ -1,10 +1,39 @@
 package migrate
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"slotproxy/migrate/engine"
 	"slotproxy/migrate/journal"
 )
+
+func TestTheSideFileOfARepairHasEveryByteOfAValue(t *testing.T) {
+	dir := t.TempDir()
+	c := newBench(t, dir, newFakeCluster(3), nil).c
+	t.Cleanup(func() { _ = c.store.Close() })
+	p := engine.Pair{Slot: 7, Key: "k\xff", Source: "\x00\xfe\r\n", Target: "\x80", Kept: "source"}
+	if err := c.keep(careJob, p); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, careJob+"*side*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("side files %v, %v; want one", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got pair
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if string(got.Key) != p.Key || string(got.Source) != p.Source || string(got.Target) != p.Target || got.Kept != p.Kept {
+		t.Errorf("got %+v, want %+v", got, p)
+	}
+}
 
 func TestARepairKnowsThatTheSourceOfTheJournalsUnitHasChanged(t *testing.T) {
 	now := journal.Unit{Source: "a", Target: "b", SourceEpoch: 7}

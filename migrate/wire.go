@@ -36,9 +36,11 @@ type pair struct {
 }
 
 // keep makes both values of a key durable before one is dropped.
-func (d *drive) keep(p engine.Pair) error {
-	d.c.log.Warn("a key differs on its two nodes, both values are in the side file", "job", d.job.id, "slot", p.Slot)
-	return d.c.store.Side(d.job.id, pair{
+func (d *drive) keep(p engine.Pair) error { return d.c.keep(d.job.id, p) }
+
+func (c *Coordinator) keep(job string, p engine.Pair) error {
+	c.log.Warn("a key differs on its two nodes, both values are in the side file", "job", job, "slot", p.Slot)
+	return c.store.Side(job, pair{
 		Unit: p.Unit, DB: p.DB, Slot: p.Slot, Key: []byte(p.Key), Source: []byte(p.Source), Target: []byte(p.Target), Kept: p.Kept,
 	})
 }
