@@ -21,4 +21,5 @@ done
 [ -x bin/slotproxy ] || make build
 mkdir -p bin
 go build -o bin/peers ./bench/peers
+go build -o bin/floor ./bench/floor
 PATH=$PATH:/usr/sbin exec bin/peers "$@"

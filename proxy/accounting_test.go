@@ -31,9 +31,9 @@ func TestNothingIsCountedWhenNothingIsUnderWay(t *testing.T) {
 			s := l.sessions[0]
 			inFlight := int32(0)
 			for i := range l.slots {
-				inFlight += l.slots[i].inFlight + l.slots[i].multi
+				inFlight += l.slots[i].inFlight + l.cares[i].multi
 			}
-			if s.held != 0 || s.unsent != 0 || s.queued != 0 || l.pool.used != 0 || l.stats.InFlight != 0 || l.stats.LeasesBusy != 0 || inFlight != 0 || l.wide != 0 || len(l.waiting) != 0 {
+			if s.held != 0 || s.unsent != 0 || s.queued != 0 || l.pool.used != 0 || l.stats.InFlight != 0 || l.stats.LeasesBusy != 0 || inFlight != 0 || l.stirred != (slotSet{}) || l.wide != 0 || len(l.waiting) != 0 {
 				wrong = fmt.Sprintf("held %d, unsent %d, queued %d, pool %d, in flight %d, in slots %d, wide %d, waiting %d",
 					s.held, s.unsent, s.queued, l.pool.used, l.stats.InFlight, inFlight, l.wide, len(l.waiting))
 			}

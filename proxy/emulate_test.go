@@ -169,7 +169,7 @@ func accounted(t *testing.T, p *Proxy) {
 			wrong = ""
 			inFlight, unsent := int32(0), 0
 			for i := range l.slots {
-				inFlight += l.slots[i].inFlight + l.slots[i].multi
+				inFlight += l.slots[i].inFlight + l.cares[i].multi
 			}
 			users := 0
 			for _, s := range l.sessions {

@@ -201,7 +201,7 @@ func (l *loop) dropHold(h *hold) {
 
 // gated says that r's slot is behind a gate.
 func (l *loop) gated(r *request) bool {
-	t := l.slots[r.slot].trouble
+	t := l.cares[r.slot].trouble
 	return t != nil && t.gate != nil
 }
 
@@ -295,19 +295,19 @@ func (l *loop) closeGate(h *hold) {
 
 // afterGate puts off f until the gate of a slot opens.
 func (l *loop) afterGate(slot uint16, f func(*loop)) {
-	g := l.slots[slot].trouble.gate
+	g := l.cares[slot].trouble.gate
 	g.after = append(g.after, f)
 }
 
 // lift takes a slot out from behind its gate.
 func (l *loop) lift(slot uint16) {
-	v := &l.slots[slot]
-	if v.trouble == nil || v.trouble.gate == nil {
+	t := l.cares[slot].trouble
+	if t == nil || t.gate == nil {
 		return
 	}
-	g := v.trouble.gate
-	v.trouble.gate = nil
-	l.settle(v)
+	g := t.gate
+	t.gate = nil
+	l.settle(slot)
 	if g.closed--; g.closed == 0 {
 		l.gates = slices.DeleteFunc(l.gates, func(x *gate) bool { return x == g })
 		l.opened = append(l.opened, g)
@@ -330,7 +330,7 @@ func (l *loop) openGates(which func(*gate) bool) {
 			continue
 		}
 		for _, slot := range g.slots {
-			if t := l.slots[slot].trouble; t != nil && t.gate == g {
+			if t := l.cares[slot].trouble; t != nil && t.gate == g {
 				l.lift(slot)
 			}
 		}

@@ -229,7 +229,7 @@ func TestAHoldIsRefusedOrEndsAsItShould(t *testing.T) {
 	p.Release([]uint16{1, 3}, "")
 	mustHold(t, p, 1)
 	p.Release([]uint16{1, 2, 4}, "")
-	s.until("no gate is closed", func(l *loop) bool { return len(l.gates) == 0 && l.slots[2].trouble == nil })
+	s.until("no gate is closed", func(l *loop) bool { return len(l.gates) == 0 && l.cares[2].trouble == nil })
 }
 
 func TestAGateThatIsNotDrainedOpensWithTheContextOfItsHolder(t *testing.T) {

@@ -16,12 +16,6 @@ type claim struct {
 	trust uint64 // first table version whose word on the slot counts
 }
 
-// slotSet is a set of slots.
-type slotSet [router.Slots / 64]uint64
-
-func (s *slotSet) add(slot uint16)      { s[slot/64] |= 1 << (slot % 64) }
-func (s *slotSet) has(slot uint16) bool { return s[slot/64]>>(slot%64)&1 != 0 }
-
 // openSlots opens the gates of the slots, which the node at owner serves now unless that is "".
 func (l *loop) openSlots(slots []uint16, owner string, trust uint64) {
 	l.beginQuiet()
@@ -70,9 +64,9 @@ func (l *loop) handOver(slot uint16, n *node, trust uint64) {
 		l.claims = map[uint16]claim{}
 	}
 	l.claims[slot] = claim{owner: n, trust: trust}
-	if v := &l.slots[slot]; v.trouble != nil {
-		v.trouble.open = false
-		l.settle(v)
+	if t := l.cares[slot].trouble; t != nil {
+		t.open = false
+		l.settle(slot)
 	}
 }
 

@@ -38,8 +38,7 @@ func (s *session) calm(r *request) bool {
 	if s.unsent > 0 {
 		return false
 	}
-	v := &s.l.slots[r.slot]
-	return v.trouble == nil && v.multi == 0 || !r.hasSlot
+	return !r.hasSlot || !s.l.stirred.has(r.slot)
 }
 
 // advance sends every held request of the client that may go. It costs one walk over the queue, which the limit of
@@ -117,7 +116,7 @@ func (l *loop) visit(r *request) {
 		}
 	}
 	if r.state != stateDone {
-		m.add(r, l.slots[r.slot].trouble != nil)
+		m.add(r, l.cares[r.slot].trouble != nil)
 	}
 }
 

@@ -55,9 +55,8 @@ func (p *poller) wake() {
 // wait returns the number of ready events, waiting at most d. It looks once without blocking: under load there is
 // always work, and the non-blocking call spares the scheduler's bookkeeping.
 func (p *poller) wait(d time.Duration) int {
-	n, _, _ := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), eventsPerWait, 0, 0, 0)
-	if int(n) > 0 {
-		return int(n)
+	if n := p.ready(); n > 0 {
+		return n
 	}
 	ms := int((d + time.Millisecond - 1) / time.Millisecond)
 	m, err := unix.EpollWait(p.epfd, p.events[:], ms)
@@ -65,6 +64,12 @@ func (p *poller) wait(d time.Duration) int {
 		return 0
 	}
 	return m
+}
+
+// ready returns the number of events that are there already.
+func (p *poller) ready() int {
+	n, _, _ := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), eventsPerWait, 0, 0, 0)
+	return max(int(n), 0)
 }
 
 // dispatch hands every ready event of the last wait to its connection.

@@ -33,6 +33,7 @@ func (p *poller) wait(d time.Duration) int {
 	return 0
 }
 
+func (p *poller) ready() int                       { return 0 }
 func (p *poller) dispatch(*loop, int)              {}
 func (p *poller) add(int, uint32) error            { return syscall.ENOSYS }
 func (p *poller) change(int, uint32, bool, bool)   {}

@@ -214,7 +214,7 @@ func (p *Proxy) SlotOps() *[router.Slots]uint64 {
 		defer mu.Unlock()
 		for slot := range l.slots {
 			if !late {
-				sum[slot] += l.slots[slot].ops
+				sum[slot] += l.sent(uint16(slot))
 			}
 		}
 	})

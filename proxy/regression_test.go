@@ -92,7 +92,7 @@ func TestAnOpenSlotBecomesCalmAgain(t *testing.T) {
 	s.next.On("GET {t}a", testnode.Bulk("v"))
 	s.send("GET {t}a")
 	s.want("$1\r\nv")
-	s.until("the slot is calm", func(l *loop) bool { return l.slots[s.slot].trouble == nil })
+	s.until("the slot is calm", func(l *loop) bool { return l.cares[s.slot].trouble == nil })
 }
 
 func TestFlushAllDoesNotOvertakeARedirectedSet(t *testing.T) {

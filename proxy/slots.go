@@ -2,13 +2,34 @@ package proxy
 
 import "slotproxy/router"
 
-// slotView is what one loop knows of one slot.
+// slotView is what one loop knows of one slot. Every command touches one of these at random, and all of them together must leave
+// room in a core's cache for the buffers: 16 bytes, what is rare is elsewhere.
 type slotView struct {
-	owner    *node    // where its commands go; nil while nobody serves it
-	trouble  *trouble // nil in calm times
-	inFlight int32    // commands sent and not answered
-	multi    int32    // of these, the ones with two or more keys, which a node may refuse with TRYAGAIN
-	ops      uint64   // commands ever sent
+	owner    *node  // where its commands go; nil while nobody serves it
+	inFlight int32  // commands sent and not answered
+	ops      uint32 // commands ever sent, modulo 2^32: see opsWraps
+}
+
+// slotCare is what makes a slot's commands wait for each other, see stir.
+type slotCare struct {
+	trouble *trouble // nil in calm times
+	multi   int32    // commands in flight with two or more keys, which a node may refuse with TRYAGAIN
+}
+
+// slotSet is a set of slots that fits the nearest cache.
+type slotSet [router.Slots / 64]uint64
+
+func (s *slotSet) add(slot uint16)      { s[slot/64] |= 1 << (slot % 64) }
+func (s *slotSet) drop(slot uint16)     { s[slot/64] &^= 1 << (slot % 64) }
+func (s *slotSet) has(slot uint16) bool { return s[slot/64]>>(slot%64)&1 != 0 }
+
+// stir keeps l.stirred: the slots with something in their slotCare.
+func (l *loop) stir(slot uint16) {
+	if c := &l.cares[slot]; c.trouble != nil || c.multi > 0 {
+		l.stirred.add(slot)
+	} else {
+		l.stirred.drop(slot)
+	}
 }
 
 // trouble marks a slot whose commands must be taken one at a time for each client: its owner has changed while
@@ -27,37 +48,40 @@ type trouble struct {
 // unsettle starts (or renews) trouble for a slot: everything in flight belongs to the past.
 func (l *loop) unsettle(slot uint16) *trouble {
 	l.restless = l.now + restlessFor
-	v := &l.slots[slot]
+	v := &l.cares[slot]
 	if v.trouble == nil {
 		v.trouble = &trouble{}
 		l.troubled = append(l.troubled, slot)
+		l.stir(slot)
 	}
 	l.lastGen++
 	if l.lastGen == 0 {
 		l.lastGen = 1 // 0 means: sent in calm times
 	}
 	v.trouble.gen = l.lastGen
-	v.trouble.old = v.inFlight
+	v.trouble.old = l.slots[slot].inFlight
 	return v.trouble
 }
 
 // settle ends trouble when nothing of the past is left.
-func (l *loop) settle(v *slotView) {
+func (l *loop) settle(slot uint16) {
+	v := &l.cares[slot]
 	t := v.trouble
 	if t.old > 0 || t.open || t.gate != nil {
 		return
 	}
 	v.trouble = nil
+	l.stir(slot)
 }
 
 // sweepTrouble forgets slots that have become calm and believes a fresh table about open ones.
 func (l *loop) sweepTrouble() {
 	keep := l.troubled[:0]
 	for _, slot := range l.troubled {
-		v := &l.slots[slot]
+		v := &l.cares[slot]
 		if v.trouble != nil {
 			l.believe(slot, v.trouble)
-			l.settle(v)
+			l.settle(slot)
 		}
 		if v.trouble != nil {
 			keep = append(keep, slot)
@@ -97,15 +121,25 @@ func (l *loop) count(r *request) {
 	}
 	v := &l.slots[r.slot]
 	v.inFlight++
-	v.ops++
-	if r.multi {
-		v.multi++
+	if v.ops++; v.ops == 0 {
+		l.opsWraps[r.slot]++
 	}
 	r.counted, r.gen = countedInSlot, 0
-	if v.trouble != nil {
-		r.gen = v.trouble.gen
+	if !r.multi && !l.stirred.has(r.slot) {
+		return
+	}
+	c := &l.cares[r.slot]
+	if r.multi {
+		c.multi++
+		l.stir(r.slot)
+	}
+	if c.trouble != nil {
+		r.gen = c.trouble.gen
 	}
 }
+
+// sent is how many commands have ever been sent for a slot.
+func (l *loop) sent(slot uint16) uint64 { return l.opsWraps[slot]<<32 + uint64(l.slots[slot].ops) }
 
 // countWide notes that a command on the whole keyspace, or a part of one, is under way.
 func (l *loop) countWide(r *request) {
@@ -123,16 +157,20 @@ func (l *loop) uncount(r *request) {
 		l.wide--
 		return
 	}
-	v := &l.slots[r.slot]
-	v.inFlight--
-	if r.multi {
-		v.multi--
+	l.slots[r.slot].inFlight--
+	if !l.stirred.has(r.slot) {
+		return
 	}
-	if t := v.trouble; t != nil {
+	c := &l.cares[r.slot]
+	if r.multi {
+		c.multi--
+		l.stir(r.slot)
+	}
+	if t := c.trouble; t != nil {
 		if r.gen != t.gen {
 			t.old--
 		}
-		l.settle(v)
+		l.settle(r.slot)
 	}
 }
 
@@ -150,7 +188,7 @@ func (l *loop) setOwner(slot uint16, n *node) {
 	if len(l.claims) > 0 {
 		delete(l.claims, slot) // whoever says this is newer
 	}
-	if v.inFlight > 0 || v.trouble != nil {
+	if v.inFlight > 0 || l.cares[slot].trouble != nil {
 		l.unsettle(slot)
 	}
 }

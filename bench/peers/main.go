@@ -15,7 +15,9 @@ import (
 // settings of a run.
 type settings struct {
 	bin     string
+	floor   string // bench/floor, built
 	against string // another build of slotproxy, to measure what a change does; empty: none
+	profile string // folder for processor profiles of slotproxy with one loop; empty: none are taken
 	cases   string // of these alone, for a quicker answer; empty: all, and the latency of one client
 	version string
 	rounds  int
@@ -28,7 +30,9 @@ type settings struct {
 func main() {
 	s := settings{}
 	flag.StringVar(&s.bin, "bin", "bin/slotproxy", "slotproxy to measure")
+	flag.StringVar(&s.floor, "floor", "bin/floor", "the loop that only copies")
 	flag.StringVar(&s.against, "against", "", "another build of slotproxy, measured in turn with the others")
+	flag.StringVar(&s.profile, "profile", "", "folder for processor profiles of slotproxy, one a case: no figures, only profiles")
 	flag.StringVar(&s.cases, "cases", "", "only these, such as MULTI:16,GET:1: no latency, no bars")
 	flag.StringVar(&s.version, "version", "valkey-9.1", "servers behind the proxies")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds, of which the median counts")
@@ -66,6 +70,9 @@ func run(ctx context.Context, s settings) (met bool, err error) {
 		return false, err
 	}
 	for _, p := range w.peers {
+		if p.name == "echo" {
+			continue
+		}
 		if err := fill(p.addr, s); err != nil {
 			return false, fmt.Errorf("%s: fill: %w", p.name, err)
 		}
@@ -75,6 +82,9 @@ func run(ctx context.Context, s settings) (met bool, err error) {
 		if err := loadScript(p.addr); err != nil {
 			return false, fmt.Errorf("%s: %w", p.name, err)
 		}
+	}
+	if s.profile != "" {
+		return true, profiles(ctx, w, s)
 	}
 	r := newResults(w.peers)
 	for round := range s.rounds {

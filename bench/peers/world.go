@@ -20,6 +20,7 @@ import (
 type peer struct {
 	name string
 	addr string
+	http string // of slotproxy: where its profiles are; empty: nowhere
 	cmd  *exec.Cmd
 }
 
@@ -53,6 +54,8 @@ func startWorld(ctx context.Context, s settings) (w *world, err error) {
 	for _, start := range []func() error{
 		func() error { return w.haproxy(addrs[0]) },
 		func() error { return w.twemproxy(addrs) },
+		func() error { return w.floor(s.floor, addrs[0]) },
+		func() error { return w.echo(s) },
 		func() error { return w.slotproxy("slotproxy", s.bin, 1) },
 		func() error { return w.slotproxy("slotproxy", s.bin, 2) },
 		func() error {
@@ -130,6 +133,26 @@ func (w *world) twemproxy(backends []string) error {
 	return w.start("twemproxy", addr, "nutcracker", "-c", file, "-s", port, "-a", "127.0.0.1", "-o", filepath.Join(w.dir, "nutcracker.log"))
 }
 
+// echo answers every GET at once without looking at it, with the loop of slotproxy: the client's side alone.
+func (w *world) echo(s settings) error {
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	l := newLoad(addr, "GET", 1, 1, s)
+	request := len(kinds["GET"].append(l, nil, appendKey(nil, 0)))
+	return w.start("echo", addr, s.floor, "-listen", addr, "-request", fmt.Sprint(request), "-reply", fmt.Sprint(l.replies))
+}
+
+// floor copies bytes to one server as haproxy does, with the loop of slotproxy: what any proxy in Go pays before it does something.
+func (w *world) floor(bin, backend string) error {
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	return w.start("floor", addr, bin, "-listen", addr, "-forward", backend)
+}
+
 func (w *world) slotproxy(name, bin string, loops int) error {
 	var addrs [3]string
 	for i := range addrs {
@@ -138,8 +161,10 @@ func (w *world) slotproxy(name, bin string, loops int) error {
 			return err
 		}
 	}
-	return w.start(fmt.Sprintf("%s %d", name, loops), addrs[0], bin, "serve", "--cluster", strings.Join(w.cluster.Addrs(), ","),
-		"--listen", addrs[0], "--admin", addrs[1], "--http", addrs[2], "--loops", fmt.Sprint(loops))
+	err := w.start(fmt.Sprintf("%s %d", name, loops), addrs[0], bin, "serve", "--cluster", strings.Join(w.cluster.Addrs(), ","),
+		"--listen", addrs[0], "--admin", addrs[1], "--http", addrs[2], "--pprof", "--loops", fmt.Sprint(loops))
+	w.peers[len(w.peers)-1].http = addrs[2]
+	return err
 }
 
 // start runs a proxy and waits until a command goes through it.
@@ -178,7 +203,7 @@ func ask(addr string) error {
 	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
-	if _, err := c.Write([]byte("*2\r\n$3\r\nGET\r\n$1\r\nx\r\n")); err != nil {
+	if _, err := c.Write(appendCommand(nil, []byte("GET"), appendKey(nil, 0))); err != nil {
 		return err
 	}
 	buf := make([]byte, 100)
@@ -186,7 +211,7 @@ func ask(addr string) error {
 	if err != nil {
 		return err
 	}
-	if buf[0] != '$' {
+	if buf[0] != '$' && buf[0] != 'x' { // x: the echo's
 		return fmt.Errorf("GET: %q", buf[:n])
 	}
 	return nil
