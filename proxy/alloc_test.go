@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,6 +26,11 @@ func TestTheCommonCommandsAllocateNothingOnTheWholePath(t *testing.T) {
 	evalsha := [][]string{{"EVALSHA", sha(getScript), "1", "{a}key"}}
 	publish := [][]string{{"PUBLISH", "channel", value}}
 	block := [][]string{{"MULTI"}, {"SET", "{a}key", value}, {"GET", "{a}key"}, {"EXEC"}}
+	mget := []string{"MGET"}
+	for i := range 100 {
+		mget = append(mget, fmt.Sprint("none:", i))
+	}
+	nulls := "*100\r\n" + strings.Repeat("$-1\r\n", 100)
 	answers := "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n" + bulk
 	for _, tc := range []struct {
 		name     string
@@ -41,6 +47,8 @@ func TestTheCommonCommandsAllocateNothingOnTheWholePath(t *testing.T) {
 		{"transactions in a pipeline of 16", block, answers, 16, 1},
 		{"PUBLISH alone", publish, ":0\r\n", 1, 1},
 		{"PUBLISH in a pipeline of 16", publish, ":0\r\n", 16, 1},
+		{"MGET of 100 keys on all nodes alone", [][]string{mget}, nulls, 1, 1},
+		{"MGET of 100 keys on all nodes in a pipeline of 16", [][]string{mget}, nulls, 16, 1},
 		{"EVALSHA alone", evalsha, bulk, 1, 1},
 		{"EVALSHA in a pipeline of 16", evalsha, bulk, 16, 1},
 		{"EVALSHA of two clients, with a nonce between them", evalsha, bulk, 16, 2},

@@ -229,7 +229,11 @@ func (l *loop) finishPart(p *request, reply []byte) {
 		}
 		return
 	}
-	merged := l.pool.get(256)
+	size := mergedRoom
+	for _, p := range r.fan.parts {
+		size += len(p.reply)
+	}
+	merged := l.pool.get(size)
 	grown := mergeReplies(r, merged)
 	for _, p := range r.fan.parts {
 		l.dropReply(p)
@@ -238,6 +242,9 @@ func (l *loop) finishPart(p *request, reply []byte) {
 	// The merge may have outgrown its buffer; the one that came from the pool goes back.
 	l.pool.put(merged)
 }
+
+// mergedRoom is for the header of a merged reply, behind which most mergers put what the parts hold, and for sums.
+const mergedRoom = 64
 
 // mergeReplies makes the reply of r from those of its parts. The first error wins: an error never becomes a nil or a
 // smaller sum.

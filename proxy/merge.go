@@ -91,17 +91,13 @@ func mergeLeasts(r *request, dst []byte) ([]byte, bool) {
 
 // mergeArrays puts the elements of all arrays one behind the other.
 func mergeArrays(r *request, dst []byte) ([]byte, bool) {
-	total, size := 0, 16
+	total := 0
 	for _, p := range r.fan.parts {
 		_, count, _, ok := resp.AggHeader(p.reply)
 		if !ok {
 			return dst, false
 		}
 		total += max(count, 0)
-		size += len(p.reply)
-	}
-	if cap(dst) < size {
-		dst = make([]byte, 0, size)
 	}
 	dst = resp.AppendArray(dst, total)
 	for _, p := range r.fan.parts {
@@ -115,17 +111,12 @@ func mergeArrays(r *request, dst []byte) ([]byte, bool) {
 // its keys stood in the command, so one cursor a part is enough.
 func mergeMGet(r *request, dst []byte) ([]byte, bool) {
 	f := r.fan
-	size := 16
 	for _, p := range f.parts {
 		kind, count, n, ok := resp.AggHeader(p.reply)
 		if !ok || kind != '*' || count != p.args {
 			return dst, false
 		}
 		p.cursor = n
-		size += len(p.reply)
-	}
-	if cap(dst) < size {
-		dst = make([]byte, 0, size)
 	}
 	dst = resp.AppendArray(dst, len(f.order))
 	for _, ref := range f.order {
