@@ -186,6 +186,9 @@ func (l *loop) spread(r *request) {
 	for _, n := range l.primaries {
 		p := l.newPart(r)
 		p.to, p.own = n, how.own
+		if r.rule.Merge == router.MergePubsub {
+			p.cursor = l.p.audience.patternsAt(n.addr)
+		}
 		l.setBuf(p, r.buf)
 		l.spreadMore(r, n)
 	}

@@ -64,6 +64,11 @@ func (w *pathBench) round(i int) {
 		batch := w.batches[(i*len(w.clients)+j)%len(w.batches)]
 		s.arrived(batch, len(batch))
 	}
+	w.answer()
+}
+
+// answer writes what is to be written, and lets every node answer all of it.
+func (w *pathBench) answer() {
 	w.written()
 	for _, c := range w.nodes {
 		w.in = w.in[:0]

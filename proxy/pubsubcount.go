@@ -285,14 +285,30 @@ func (a *audience) numpat(r *request, dst []byte) ([]byte, bool) {
 		if !ok {
 			return dst, false
 		}
-		for _, have := range a.of[patternTopic] {
-			if p.to != nil && have.at[p.to.addr] > 0 {
-				n--
-			}
+		// The node may have counted one of ours that it has ended since.
+		ours := p.cursor
+		if p.to != nil {
+			ours = max(ours, a.patternsAtLocked(p.to.addr))
 		}
-		total += max(0, n)
+		total += max(0, n-int64(ours))
 	}
 	return resp.AppendInt(dst, total), true
+}
+
+// patternsAt counts the patterns that this proxy has a node listen to.
+func (a *audience) patternsAt(addr string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.patternsAtLocked(addr)
+}
+
+func (a *audience) patternsAtLocked(addr string) (n int) {
+	for _, have := range a.of[patternTopic] {
+		if have.at[addr] > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // strictLeave says that the servers are of the one version that refuses UNSUBSCRIBE of clients without subscriptions.

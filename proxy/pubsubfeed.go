@@ -21,14 +21,16 @@ type feed struct {
 
 // entry is one command on a feed that has not been answered.
 type entry struct {
-	ch     *change // the client's; nil: the hub's own
-	kind   topicKind
-	leave  bool
-	extra  bool // the change does not need it: keyspace events of one node among several
-	topics []*topic
-	got    int    // confirmations
-	err    []byte // with which the node refused it
-	at     int64  // loop time of sending
+	ch    *change // the client's; nil: the hub's own
+	kind  topicKind
+	leave bool
+	// The topics have no clients, and their hub has forgotten them: the last place where they are known is here.
+	unwanted bool
+	extra    bool // the change does not need it: keyspace events of one node among several
+	topics   []*topic
+	got      int    // confirmations
+	err      []byte // with which the node refused it
+	at       int64  // loop time of sending
 }
 
 var (
@@ -115,6 +117,9 @@ func (f *feed) settled(e *entry) {
 	for _, t := range e.topics {
 		if e.leave {
 			t.parting--
+			if e.unwanted {
+				f.h.l.p.audience.placed(t, f.n.addr, -1)
+			}
 		} else if e.ch == nil {
 			t.asked--
 		}

@@ -265,15 +265,14 @@ func (h *hub) settle() {
 func (h *hub) endUnwanted() {
 	parting := h.parting
 	h.parting = nil
-	g := grouping{leave: true}
+	g := grouping{leave: true, unwanted: true}
 	for _, t := range parting {
 		if t.used() || h.topics[t.kind][t.name] != t {
 			continue
 		}
 		delete(h.topics[t.kind], t.name)
 		for _, f := range t.at {
-			h.l.p.audience.placed(t, f.n.addr, -1)
-			g.add(f, t)
+			g.add(f, t) // the node counts it until it confirms, and so do we
 		}
 		t.at = nil
 	}
@@ -282,8 +281,9 @@ func (h *hub) endUnwanted() {
 
 // grouping collects topics that can share a command: at one node, of one kind, and when sharded of one slot.
 type grouping struct {
-	leave  bool
-	groups []*group
+	leave    bool
+	unwanted bool
+	groups   []*group
 }
 
 type group struct {
@@ -310,7 +310,7 @@ func (g *grouping) add(f *feed, t *topic) {
 // sendGroups sends one command for each group.
 func (h *hub) sendGroups(g grouping, ch *change) {
 	for _, o := range g.groups {
-		e := &entry{ch: ch, kind: o.kind, leave: g.leave, topics: o.topics}
+		e := &entry{ch: ch, kind: o.kind, leave: g.leave, unwanted: g.unwanted, topics: o.topics}
 		e.extra = ch != nil && o.f != h.home && o.kind != shardTopic
 		if ch != nil {
 			ch.left++

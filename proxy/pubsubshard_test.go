@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -129,4 +130,27 @@ func heardAt(l *loop, pattern string) int {
 		}
 	}
 	return n
+}
+
+func TestAPatternThatItsNodeHasNotEndedYetIsNotCounted(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	hold := make(chan struct{})
+	defer close(hold)
+	for i := range 3 {
+		n := s.set.Node(i)
+		n.Every("PSUBSCRIBE a*", testnode.Raw(confirmation(3, "psubscribe", "a*", 1)))
+		n.Every("PUNSUBSCRIBE a*", testnode.Until(hold))
+		n.Every("PUBSUB NUMPAT", testnode.Answer(func(testnode.Command) string {
+			return fmt.Sprintf(":%d\r\n", len(n.Seen("PSUBSCRIBE a*")))
+		}))
+	}
+	s.send("PSUBSCRIBE a*")
+	s.want(confirmation(2, "psubscribe", "a*", 1))
+	d := s.another()
+	s.Close()
+	s.until("the node is told", func(*loop) bool {
+		return len(s.set.Node(0).Seen("PUNSUBSCRIBE a*"))+len(s.set.Node(1).Seen("PUNSUBSCRIBE a*"))+len(s.set.Node(2).Seen("PUNSUBSCRIBE a*")) > 0
+	})
+	d.send("PUBSUB NUMPAT")
+	d.want(":0")
 }
