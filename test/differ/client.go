@@ -27,6 +27,7 @@ type client struct {
 	listens bool // may get what nobody asked for
 	waits   bool // its last step blocks
 	closed  bool
+	anew    bool // has said RESET
 
 	// Of the step that blocks.
 	marker string

@@ -173,8 +173,10 @@ func (r *reader) compare(i int, bare, test *client, want, got heard) *Difference
 			return d
 		}
 	}
-	sortPatterns(want.messages)
-	sortPatterns(got.messages)
+	for _, messages := range [][][]byte{want.messages, got.messages} {
+		shardedFirst(messages)
+		sortPatterns(messages)
+	}
 	if !slices.EqualFunc(want.messages, got.messages, bytes.Equal) {
 		return &Difference{What: fmt.Sprintf("messages for client %d", i), Want: join(want.messages), Got: join(got.messages)}
 	}
@@ -252,6 +254,18 @@ func (h heard) end() string {
 		return "(nothing more in time)"
 	}
 	return "(no further reply)"
+}
+
+// shardedFirst takes sharded messages before the others: they come from the node of their slot, and of two nodes that publish neither
+// waits for the other. Those of each kind keep their order.
+func shardedFirst(messages [][]byte) {
+	other := func(m []byte) int {
+		if kindOf(m) == "smessage" {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(messages, func(a, b []byte) int { return other(a) - other(b) })
 }
 
 // sortPatterns orders the messages that one PUBLISH gave to several patterns of a client: the server walks over its patterns in the order
