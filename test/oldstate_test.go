@@ -1,0 +1,153 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"slotproxy/internal/testcluster"
+)
+
+// oldState is a node that is started with what its disk had before a job, as one does whose disk was restored.
+type oldState struct {
+	engine string
+	who    string // "source", "target" or "bystander", which has neither given nor taken slots
+	heir   bool   // it stays away until its replica has taken over
+}
+
+func (o oldState) String() string {
+	if o.heir {
+		return o.engine + ", " + o.who + " with an heir"
+	}
+	return o.engine + ", " + o.who
+}
+
+// oldStates are a few in CI, and all with SLOTPROXY_FAULTS=all.
+func oldStates(v testcluster.Version, newest bool) (list []oldState) {
+	if os.Getenv("SLOTPROXY_FAULTS") != "all" {
+		if newest {
+			list = []oldState{{"legacy", "source", false}, {"legacy", "target", false}, {"atomic", "target", true}}
+		}
+		return list
+	}
+	engines := []string{"legacy"}
+	if v.Valkey() && v.Major() >= 9 {
+		engines = append(engines, "atomic")
+	}
+	for _, engine := range engines {
+		for _, who := range []string{"source", "target", "bystander"} {
+			list = append(list, oldState{engine, who, false}, oldState{engine, who, true})
+		}
+	}
+	return list
+}
+
+func TestANodeThatIsStartedWithItsStateFromBeforeAJobTakesNothingBack(t *testing.T) {
+	newest := testcluster.NeedNewest(t)
+	eachVersion(t, func(t *testing.T, v testcluster.Version) {
+		for _, o := range oldStates(v, v == newest) {
+			t.Run(o.String(), func(t *testing.T) { o.run(t, v) })
+		}
+	})
+}
+
+// stateFiles are what a node knows when it starts: who owns what, and its keys.
+var stateFiles = []string{"nodes.conf", "dump.rdb"}
+
+func (o oldState) run(t *testing.T, v testcluster.Version) {
+	options := testcluster.Options{Version: v}
+	if o.heir {
+		options.Replicas, options.NodeTimeout = 1, faultTimeout
+	}
+	l := newCrashLife(t, options, crashSlots, o.engine, "MAXKEYS", "5000")
+	n := l.cluster.Nodes[map[string]int{"source": 0, "target": 1, "bystander": 2}[o.who]]
+	old := o.keep(t, n)
+	l.begin()
+	l.end()
+	alone := o.who == "target" && !o.heir
+	if alone { // what it has not saved would be lost with any state
+		l.scribes.finish(t)
+		old["dump.rdb"] = o.keep(t, n)["dump.rdb"]
+	}
+	from := time.Now().Add(-loseBefore)
+	if err := l.cluster.Kill(n); err != nil {
+		t.Fatal(err)
+	}
+	if o.heir {
+		o.awaitHeir(l, n)
+	}
+	for name, text := range old {
+		write(t, filepath.Join(n.Dir, name), text)
+	}
+	if err := l.cluster.Restart(n); err != nil {
+		t.Fatal(err)
+	}
+	if v := fields(l.command("CHECK")); alone && v["ok"].Int == 1 {
+		t.Error("nobody says that the slots are its own, and PROXY CHECK does not see it")
+	}
+	until := time.Now().Add(loseAfter)
+	l.repair()
+	l.checked("CHECK")
+	o.wantNothingOf(l, n)
+	l.scribes.lost, l.scribes.lostStill = nil, 0
+	l.scribes.finish(t)
+	switch {
+	case alone && v.Valkey(): // 8.0 and later delete at their start what nodes.conf does not say is theirs
+		t.Logf("%d writes and %d older keys have gone with the old nodes.conf", len(l.scribes.lost), l.scribes.lostStill)
+	case o.who == "target" && o.heir:
+		nodeFault{who: o.who, how: killed}.judge(t, l.scribes, from, until)
+	default:
+		l.scribes.wantAll(t)
+	}
+}
+
+// keep reads the state of a node as it is now.
+func (o oldState) keep(t *testing.T, n *testcluster.Node) map[string][]byte {
+	t.Helper()
+	if _, err := n.Do("SAVE"); err != nil {
+		t.Fatal(err)
+	}
+	state := map[string][]byte{}
+	for _, name := range stateFiles {
+		text, err := os.ReadFile(filepath.Join(n.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state[name] = text
+	}
+	return state
+}
+
+// awaitHeir waits until another node leads the shard of one that is gone.
+func (o oldState) awaitHeir(l *crashLife, n *testcluster.Node) {
+	l.t.Helper()
+	if o.who != "bystander" {
+		l.heir(n)
+		return
+	}
+	eventually(l.t, 30*time.Second, func() error {
+		if owner, err := l.cluster.SlotOwner(testcluster.Slots - 1); err != nil || owner == nil {
+			return fmt.Errorf("nobody has taken over: %v", err)
+		}
+		return nil
+	})
+}
+
+// wantNothingOf wants a node that is not the target, nor has been succeeded, to hold no key of the slots that have left it.
+func (o oldState) wantNothingOf(l *crashLife, n *testcluster.Node) {
+	l.t.Helper()
+	if o.who == "target" {
+		return
+	}
+	eventually(l.t, 30*time.Second, func() error {
+		for _, slot := range l.slots {
+			count, err := n.Do("CLUSTER", "COUNTKEYSINSLOT", fmt.Sprint(slot))
+			if err != nil || count != int64(0) {
+				return fmt.Errorf("%s has %v keys of slot %d: %v", n.Addr, count, slot, err)
+			}
+		}
+		return nil
+	})
+}
