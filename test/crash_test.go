@@ -41,17 +41,19 @@ const crashSlots = 200
 
 func newCrashLife(t *testing.T, o testcluster.Options, slots int, engine string, options ...string) *crashLife {
 	t.Helper()
-	l := &crashLife{t: t, cluster: testcluster.ForTest(t, o), state: t.TempDir(), engine: engine, options: options}
-	l.start(slots)
-	return l
+	return newCrashLifeBehind(t, nil, o, slots, engine, options...)
 }
 
-// newCrashLifeBehind is newCrashLife where the nodes can be cut off.
+// newCrashLifeBehind is newCrashLife where the nodes can be cut off, unless there is no network.
 func newCrashLifeBehind(t *testing.T, n *network, o testcluster.Options, slots int, engine string, options ...string) *crashLife {
 	t.Helper()
-	o.NodeArgs = n.nodeArgs
+	if n != nil {
+		o.NodeArgs = n.nodeArgs
+	}
 	l := &crashLife{t: t, cluster: testcluster.ForTest(t, o), net: n, state: t.TempDir(), engine: engine, options: options}
-	n.join(l.cluster)
+	if n != nil {
+		n.join(l.cluster)
+	}
 	l.start(slots)
 	return l
 }

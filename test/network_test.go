@@ -32,11 +32,20 @@ type network struct {
 	cluster *testcluster.Cluster // nil until it has formed
 	fronts  map[int]*front       // by node
 	away    map[int]bool         // nodes that are cut off from the others
-	hidden  bool                 // and from everybody else
+	reach   reach                // of the cut
 	healed  chan struct{}        // closed, and made anew, by heal
 	conns   map[net.Conn]bool    // all that are open
 	closed  bool
 }
+
+// reach is what a cut takes away.
+type reach int
+
+const (
+	everything reach = iota // the node is alone
+	fromNodes               // the proxy and clients still find it
+	gossip                  // only what nodes tell each other of the cluster
+)
 
 // front is the address of one node.
 type front struct {
@@ -102,7 +111,7 @@ func (n *network) openLocked(i, port int) *front {
 			continue
 		}
 		r.listeners = append(r.listeners, ln)
-		n.wg.Go(func() { n.serve(ln, i, p) })
+		n.wg.Go(func() { n.serve(ln, way{to: i, port: p, bus: p != port}) })
 	}
 	return r
 }
@@ -123,11 +132,11 @@ func (n *network) indexLocked(node *testcluster.Node) int {
 	return outside
 }
 
-// cut keeps a node from the other nodes, and, when it is hidden, from the proxy and all clients.
-func (n *network) cut(node *testcluster.Node, hidden bool) {
+// cut lasts until heal. There is one reach for all cuts of a time.
+func (n *network) cut(node *testcluster.Node, what reach) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.away[n.indexLocked(node)], n.hidden = true, hidden
+	n.away[n.indexLocked(node)], n.reach = true, what
 }
 
 func (n *network) heal() {
@@ -142,26 +151,33 @@ func (n *network) healLocked() {
 	n.healed = make(chan struct{})
 }
 
-// passage is nil when bytes may go from one to the other, else what is closed when they may.
-func (n *network) passage(from, to int) <-chan struct{} {
+// way is a connection to a node, whichever way bytes go on it.
+type way struct {
+	from, to int
+	port     int // of the node
+	bus      bool
+}
+
+// passage is nil when bytes may go on this way, else what is closed when they may.
+func (n *network) passage(w way) <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case n.closed, from == to, !n.away[from] && !n.away[to]:
+	case n.closed, w.from == w.to, !n.away[w.from] && !n.away[w.to]:
 		return nil
-	case (from == outside || to == outside) && !n.hidden:
+	case w.from == outside && n.reach != everything, !w.bus && n.reach == gossip:
 		return nil
 	}
 	return n.healed
 }
 
-func (n *network) serve(ln net.Listener, to, port int) {
+func (n *network) serve(ln net.Listener, w way) {
 	for {
 		c, err := ln.Accept()
 		if err != nil {
 			return // it is closed
 		}
-		n.wg.Go(func() { n.carry(c, to, port) })
+		n.wg.Go(func() { n.carry(c, w) })
 	}
 }
 
@@ -183,17 +199,17 @@ func (n *network) drop(c net.Conn) {
 }
 
 // carry is the life of one connection to a node.
-func (n *network) carry(c net.Conn, to, port int) {
+func (n *network) carry(c net.Conn, w way) {
 	defer n.drop(c)
 	if !n.keep(c) {
 		return
 	}
-	from := n.peer(c)
-	if wait := n.passage(from, to); wait != nil {
+	w.from = n.peer(c)
+	if wait := n.passage(w); wait != nil {
 		<-wait
 		return
 	}
-	node, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	node, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(w.port)))
 	if err != nil {
 		return
 	}
@@ -202,17 +218,17 @@ func (n *network) carry(c net.Conn, to, port int) {
 		return
 	}
 	var back sync.WaitGroup
-	back.Go(func() { n.pump(c, node, to, from) })
-	n.pump(node, c, from, to)
+	back.Go(func() { n.pump(c, node, w) })
+	n.pump(node, c, w)
 	back.Wait()
 }
 
 // pump hands on what comes from src, and its end.
-func (n *network) pump(dst, src net.Conn, from, to int) {
+func (n *network) pump(dst, src net.Conn, w way) {
 	b := make([]byte, frontBuffer)
 	for {
 		count, err := src.Read(b)
-		for wait := n.passage(from, to); wait != nil; wait = n.passage(from, to) {
+		for wait := n.passage(w); wait != nil; wait = n.passage(w) {
 			<-wait
 		}
 		if count > 0 {
@@ -289,7 +305,7 @@ func TestANetworkHoldsBackWhatIsSentOverACut(t *testing.T) {
 	far := cluster.Nodes[1]
 	early, late := dialAddr(t, n.address(far)), dialAddr(t, n.address(cluster.Nodes[0]))
 	want(t, early, "+PONG", "PING")
-	n.cut(far, true)
+	n.cut(far, everything)
 	early.Append("SET", keyIn(8000, "cut"), "v")
 	if err := early.Flush(); err != nil {
 		t.Fatal(err)

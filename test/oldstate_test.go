@@ -16,21 +16,23 @@ import (
 type oldState struct {
 	engine string
 	who    string // "source", "target" or "bystander", which has neither given nor taken slots
-	heir   bool   // it stays away until its replica has taken over
+	how    string
 }
 
-func (o oldState) String() string {
-	if o.heir {
-		return o.engine + ", " + o.who + " with an heir"
-	}
-	return o.engine + ", " + o.who
-}
+const (
+	atOnce   = "started at once"
+	withHeir = "started when it has an heir"
+	// unheard says nothing to the others, nor they to it, so that a slot has two owners until somebody puts that right.
+	unheard = "started where gossip does not reach it"
+)
+
+func (o oldState) String() string { return o.engine + ", " + o.who + " " + o.how }
 
 // oldStates are a few in CI, and all with SLOTPROXY_FAULTS=all.
 func oldStates(v testcluster.Version, newest bool) (list []oldState) {
 	if os.Getenv("SLOTPROXY_FAULTS") != "all" {
 		if newest {
-			list = []oldState{{"legacy", "source", false}, {"legacy", "target", false}, {"atomic", "target", true}}
+			list = []oldState{{"legacy", "source", unheard}, {"legacy", "target", atOnce}, {"atomic", "target", withHeir}}
 		}
 		return list
 	}
@@ -40,8 +42,9 @@ func oldStates(v testcluster.Version, newest bool) (list []oldState) {
 	}
 	for _, engine := range engines {
 		for _, who := range []string{"source", "target", "bystander"} {
-			list = append(list, oldState{engine, who, false}, oldState{engine, who, true})
+			list = append(list, oldState{engine, who, atOnce}, oldState{engine, who, withHeir})
 		}
+		list = append(list, oldState{engine, "source", unheard})
 	}
 	return list
 }
@@ -55,53 +58,93 @@ func TestANodeThatIsStartedWithItsStateFromBeforeAJobTakesNothingBack(t *testing
 	})
 }
 
+// patience is a cluster-node-timeout that no test outlasts.
+const patience = time.Minute
+
 // stateFiles are what a node knows when it starts: who owns what, and its keys.
 var stateFiles = []string{"nodes.conf", "dump.rdb"}
 
 func (o oldState) run(t *testing.T, v testcluster.Version) {
-	options := testcluster.Options{Version: v}
-	if o.heir {
+	options := testcluster.Options{Version: v, NodeTimeout: patience}
+	if o.how == withHeir {
 		options.Replicas, options.NodeTimeout = 1, faultTimeout
 	}
-	l := newCrashLife(t, options, crashSlots, o.engine, "MAXKEYS", "5000")
+	var net *network
+	slots := crashSlots
+	if o.how == unheard {
+		net, slots = newNetwork(t), 20 // each of them is merged by itself
+	}
+	l := newCrashLifeBehind(t, net, options, slots, o.engine, "MAXKEYS", "5000")
 	n := l.cluster.Nodes[map[string]int{"source": 0, "target": 1, "bystander": 2}[o.who]]
 	old := o.keep(t, n)
 	l.begin()
 	l.end()
-	alone := o.who == "target" && !o.heir
-	if alone { // what it has not saved would be lost with any state
+	alone := o.who == "target" && o.how == atOnce
+	if alone || o.how == unheard {
+		// Of the first, what it has not saved would be lost with any state; of the second, what clients write there.
 		l.scribes.finish(t)
+	}
+	if alone {
 		old["dump.rdb"] = o.keep(t, n)["dump.rdb"]
 	}
 	from := time.Now().Add(-loseBefore)
-	if err := l.cluster.Kill(n); err != nil {
-		t.Fatal(err)
-	}
-	if o.heir {
-		o.awaitHeir(l, n)
-	}
-	for name, text := range old {
-		write(t, filepath.Join(n.Dir, name), text)
-	}
-	if err := l.cluster.Restart(n); err != nil {
-		t.Fatal(err)
-	}
-	if v := fields(l.command("CHECK")); alone && v["ok"].Int == 1 {
-		t.Error("nobody says that the slots are its own, and PROXY CHECK does not see it")
-	}
+	o.happen(l, n, old)
 	until := time.Now().Add(loseAfter)
+	found := fields(l.command("CHECK"))
+	if (alone || o.how == unheard) && found["ok"].Int == 1 {
+		t.Error("the owner of the slots is in doubt, and PROXY CHECK does not see it")
+	}
+	if o.how == unheard {
+		o.wantTwoOwners(l)
+		l.net.heal()
+	}
 	l.repair()
 	l.checked("CHECK")
 	o.wantOneOwner(l)
-	l.scribes.lost, l.scribes.lostStill = nil, 0
 	l.scribes.finish(t)
 	switch {
 	case alone && v.Valkey(): // 8.0 and later delete at their start what nodes.conf does not say is theirs
 		t.Logf("%d writes and %d older keys have gone with the old nodes.conf", len(l.scribes.lost), l.scribes.lostStill)
-	case o.who == "target" && o.heir:
+	case o.who == "target" && o.how == withHeir:
 		nodeFault{who: o.who, how: killed}.judge(t, l.scribes, from, until)
 	default:
 		l.scribes.wantAll(t)
+	}
+}
+
+// happen starts the node with its old state.
+func (o oldState) happen(l *crashLife, n *testcluster.Node, old map[string][]byte) {
+	l.t.Helper()
+	if err := l.cluster.Kill(n); err != nil {
+		l.t.Fatal(err)
+	}
+	switch o.how {
+	case withHeir:
+		o.awaitHeir(l, n)
+	case unheard:
+		l.net.cut(n, gossip)
+	}
+	for name, text := range old {
+		write(l.t, filepath.Join(n.Dir, name), text)
+	}
+	if err := l.cluster.Restart(n); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// wantTwoOwners wants a repair to see two owners of the slots that have moved, and to leave one with all keys, although the nodes
+// cannot tell each other.
+func (o oldState) wantTwoOwners(l *crashLife) {
+	l.t.Helper()
+	v := l.command("FIX")
+	said := 0
+	for _, line := range fields(v)["done"].Strings() {
+		if strings.Contains(line, "SETSLOT") && strings.HasSuffix(line, ": OK") {
+			said++
+		}
+	}
+	if said < len(l.slots) {
+		l.t.Errorf("PROXY FIX says that it has settled %d of %d slots: %s", said, len(l.slots), v)
 	}
 }
 
