@@ -65,7 +65,7 @@ func nodeFaults(v testcluster.Version, newest bool) (list []nodeFault) {
 		return []nodeFault{
 			{"legacy", "source", "unit-opening", killed},
 			{"atomic", "target", "unit-opening", killed},
-			{"legacy", "target", "unit-opening", cutOff},
+			{"legacy", "source", "unit-opening", cutOff},
 			{"atomic", "source", "unit-opening", cutOffShortly},
 		}
 	}
