@@ -21,6 +21,7 @@ import (
 type crashLife struct {
 	t       *testing.T
 	cluster *testcluster.Cluster
+	net     *network // that the nodes are behind; nil for none
 	args    []string // of serve
 	state   string   // its folder
 	p       *proxy
@@ -40,30 +41,60 @@ const crashSlots = 200
 
 func newCrashLife(t *testing.T, o testcluster.Options, slots int, engine string, options ...string) *crashLife {
 	t.Helper()
-	l := &crashLife{t: t, cluster: testcluster.ForTest(t, o), state: t.TempDir(), engine: engine, options: options}
+	return newCrashLifeBehind(t, nil, o, slots, engine, options...)
+}
+
+// newCrashLifeBehind is newCrashLife where the nodes can be cut off, unless there is no network.
+func newCrashLifeBehind(t *testing.T, n *network, o testcluster.Options, slots int, engine string, options ...string) *crashLife {
+	t.Helper()
+	if n != nil {
+		o.NodeArgs = n.nodeArgs
+	}
+	l := &crashLife{t: t, cluster: testcluster.ForTest(t, o), net: n, state: t.TempDir(), engine: engine, options: options}
+	if n != nil {
+		n.join(l.cluster)
+	}
+	l.start(slots)
+	return l
+}
+
+// address is where the proxy and clients find a node.
+func (l *crashLife) address(n *testcluster.Node) string {
+	if l.net != nil {
+		return l.net.address(n)
+	}
+	return n.Addr
+}
+
+// start chooses the slots, which are the last of the first node.
+func (l *crashLife) start(slots int) {
+	l.t.Helper()
 	owned := 0
 	owners, err := l.cluster.Owners()
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	for owned < len(owners) && owners[owned] == l.cluster.Nodes[0] {
 		owned++
 	}
 	if owned <= slots {
-		t.Fatalf("the first node has only %d slots at the beginning", owned)
+		l.t.Fatalf("the first node has only %d slots at the beginning", owned)
 	}
 	for slot := owned - slots; slot < owned; slot++ {
 		l.slots = append(l.slots, uint16(slot))
 	}
 	l.serve()
-	l.scribes = startScribes(t, l.cluster, l.p.addr, l.slots)
-	return l
+	l.scribes = startScribes(l.t, l.cluster, l.address, l.p.addr, l.slots)
 }
 
 // serve starts a proxy on the same state as the one before.
 func (l *crashLife) serve() {
 	l.t.Helper()
-	l.p = startProxy(l.t, l.cluster.Addrs(), append([]string{"--state-dir", l.state}, l.args...)...)
+	var seeds []string
+	for _, n := range l.cluster.Nodes {
+		seeds = append(seeds, l.address(n))
+	}
+	l.p = startProxy(l.t, seeds, append([]string{"--state-dir", l.state}, l.args...)...)
 	if l.scribes != nil {
 		l.scribes.proxy.Store(&l.p.addr)
 	}
@@ -89,7 +120,7 @@ func (l *crashLife) begin() {
 	l.t.Helper()
 	l.away = !l.away
 	first, last := strconv.Itoa(int(l.slots[0])), strconv.Itoa(int(l.slots[len(l.slots)-1]))
-	words := append([]string{"MOVE", "SLOTSRANGE", first, last, "TO", l.primary(l.target()).Addr, "ENGINE", l.engine}, l.options...)
+	words := append([]string{"MOVE", "SLOTSRANGE", first, last, "TO", l.address(l.primary(l.target())), "ENGINE", l.engine}, l.options...)
 	eventually(l.t, 30*time.Second, func() error { // gossip of the last job may not have reached all
 		v := l.command(words...)
 		if v.IsError() {

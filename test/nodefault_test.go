@@ -18,20 +18,33 @@ type nodeFault struct {
 	engine string
 	who    string // "source", "target", "source's replica" or "target's replica"
 	phase  string // the record of the journal behind which it happens
-	frozen bool   // for frozenFor; else killed, and started again when its replica has taken over
+	how    string
 }
 
+const (
+	killed = "killed" // and started again when its replica has taken over
+	frozen = "frozen" // for frozenFor
+	// cutOff is from all others, until its replica has taken over; a replica for frozenFor.
+	cutOff = "cut off"
+	// cutOffInside leaves the way from the proxy and clients to it: they see two sides.
+	cutOffInside = "cut off from nodes"
+	// cutOffShortly ends before anybody suspects it.
+	cutOffShortly = "cut off shortly"
+)
+
 func (f nodeFault) String() string {
-	how := "killed"
-	if f.frozen {
-		how = "frozen"
-	}
-	return fmt.Sprintf("%s, %s %s behind %s", f.engine, f.who, how, f.phase)
+	return fmt.Sprintf("%s, %s %s behind %s", f.engine, f.who, f.how, f.phase)
+}
+
+// failsOver says whether a replica takes over, so that what it has not got is lost.
+func (f nodeFault) failsOver() bool {
+	return (f.who == "source" || f.who == "target") && f.how != cutOffShortly
 }
 
 const (
 	faultTimeout = 2 * time.Second // cluster-node-timeout
 	frozenFor    = 3 * time.Second
+	shortly      = faultTimeout / 3
 	// loseBefore and loseAfter bound when a write was acknowledged that an asynchronous failover may lose: before it, what the replica
 	// had not got yet; after it, what a node took that had not heard of its successor.
 	loseBefore, loseAfter = time.Second, 2 * time.Second
@@ -50,8 +63,10 @@ func nodeFaults(v testcluster.Version, newest bool) (list []nodeFault) {
 			return nil
 		}
 		return []nodeFault{
-			{"legacy", "source", "unit-opening", false},
-			{"atomic", "target", "unit-opening", false},
+			{"legacy", "source", "unit-opening", killed},
+			{"atomic", "target", "unit-opening", killed},
+			{"legacy", "source", "unit-opening", cutOff},
+			{"atomic", "source", "unit-opening", cutOffShortly},
 		}
 	}
 	for _, engine := range engines {
@@ -60,7 +75,9 @@ func nodeFaults(v testcluster.Version, newest bool) (list []nodeFault) {
 				if engine == "atomic" && phase == "unit-committing" {
 					continue // there is none
 				}
-				list = append(list, nodeFault{engine, who, phase, false}, nodeFault{engine, who, phase, true})
+				for _, how := range []string{killed, frozen, cutOff, cutOffInside, cutOffShortly} {
+					list = append(list, nodeFault{engine, who, phase, how})
+				}
 			}
 		}
 	}
@@ -77,9 +94,14 @@ func TestAJobOutlivesItsNodesAndLosesNoMoreThanTheyDo(t *testing.T) {
 }
 
 func (f nodeFault) run(t *testing.T, v testcluster.Version) {
-	l := newCrashLife(t, testcluster.Options{Version: v, Replicas: 1, NodeTimeout: faultTimeout}, crashSlots, f.engine, "MAXKEYS", "5000")
-	for _, n := range l.cluster.Nodes[:3] {
-		if _, err := l.cluster.Do(n, "WAIT", "1", "5000"); err != nil {
+	var n *network // refuses no connection to a node that is gone, so it is there only when it is needed
+	if f.how != killed && f.how != frozen {
+		n = newNetwork(t)
+	}
+	l := newCrashLifeBehind(t, n, testcluster.Options{Version: v, Replicas: 1, NodeTimeout: faultTimeout}, crashSlots,
+		f.engine, "MAXKEYS", "5000")
+	for _, p := range l.cluster.Nodes[:3] {
+		if _, err := l.cluster.Do(p, "WAIT", "1", "5000"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +150,16 @@ func (l *crashLife) reach(kind string, count int) {
 // happen ends when the node is back.
 func (f nodeFault) happen(t *testing.T, l *crashLife, n *testcluster.Node) {
 	t.Helper()
-	if f.frozen {
+	switch f.how {
+	case killed:
+		if err := l.cluster.Kill(n); err != nil {
+			t.Fatal(err)
+		}
+		l.heir(n)
+		if err := l.cluster.Restart(n); err != nil {
+			t.Fatal(err)
+		}
+	case frozen:
 		if err := l.cluster.Freeze(n); err != nil {
 			t.Fatal(err)
 		}
@@ -136,24 +167,37 @@ func (f nodeFault) happen(t *testing.T, l *crashLife, n *testcluster.Node) {
 		if err := l.cluster.Thaw(n); err != nil {
 			t.Fatal(err)
 		}
-		return
+	default:
+		what := everything
+		if f.how == cutOffInside {
+			what = fromNodes
+		}
+		l.net.cut(n, what)
+		switch {
+		case f.how == cutOffShortly:
+			time.Sleep(shortly)
+		case f.failsOver():
+			l.heir(n)
+		default:
+			time.Sleep(frozenFor)
+		}
+		l.net.heal()
 	}
-	if err := l.cluster.Kill(n); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// heir waits until a node that is away does not lead its shard.
+func (l *crashLife) heir(n *testcluster.Node) {
+	l.t.Helper()
 	slot := 0
 	if n == l.cluster.Nodes[1] {
 		slot = int(l.slots[len(l.slots)-1]) + 1
 	}
-	eventually(t, 30*time.Second, func() error {
-		if owner, err := l.cluster.SlotOwner(slot); err != nil || owner == nil {
+	eventually(l.t, 30*time.Second, func() error {
+		if owner, err := l.cluster.SlotOwner(slot); err != nil || owner == nil || owner == n {
 			return fmt.Errorf("nobody has taken over: %v", err)
 		}
 		return nil
 	})
-	if err := l.cluster.Restart(n); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // repair closes what a job that has failed may have left open.
@@ -180,7 +224,6 @@ func (f nodeFault) judge(t *testing.T, s *scribes, from, until time.Time) {
 		slices.SortFunc(s.lost, time.Time.Compare)
 		t.Logf("the lost writes were acknowledged %v to %v after the fault", s.lost[0].Sub(from)-loseBefore, s.lost[n-1].Sub(from)-loseBefore)
 	}
-	primary := f.who == "source" || f.who == "target"
 	early := 0
 	for _, at := range s.lost {
 		if at.Before(from) || at.After(until) {
@@ -188,7 +231,7 @@ func (f nodeFault) judge(t *testing.T, s *scribes, from, until time.Time) {
 		}
 	}
 	switch {
-	case !primary && len(s.lost)+s.lostStill > 0:
+	case !f.failsOver() && len(s.lost)+s.lostStill > 0:
 		t.Error("no primary has failed, and writes are gone")
 	case early > 0 && s.lostStill == 0:
 		t.Errorf("%d of the lost writes were acknowledged at other times than the failover", early)

@@ -20,7 +20,8 @@ import (
 // through the end of any process.
 type scribes struct {
 	cluster *testcluster.Cluster
-	proxy   atomic.Pointer[string] // address of the proxy; nil while there is none
+	address func(*testcluster.Node) string // where clients find a node
+	proxy   atomic.Pointer[string]         // address of the proxy; nil while there is none
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	list    []*scribe
@@ -68,10 +69,10 @@ type scribe struct {
 }
 
 // startScribes writes the keys that stay as they are, and begins to append. addr is the proxy's.
-func startScribes(t *testing.T, c *testcluster.Cluster, addr string, slots []uint16) *scribes {
+func startScribes(t *testing.T, c *testcluster.Cluster, address func(*testcluster.Node) string, addr string, slots []uint16) *scribes {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &scribes{cluster: c, cancel: cancel}
+	s := &scribes{cluster: c, address: address, cancel: cancel}
 	s.proxy.Store(&addr)
 	s.fill(t, slots)
 	for i := range proxyScribes + directScribes {
@@ -230,9 +231,10 @@ func (s *scribe) toNode(ctx context.Context, list, value string) outcome {
 func (s *scribe) node(addr string) *wire.Conn {
 	if addr == "" {
 		s.next++
-		addr = s.of.cluster.Nodes[s.next%len(s.of.cluster.Nodes)].Addr
+		addr = s.of.address(s.of.cluster.Nodes[s.next%len(s.of.cluster.Nodes)])
 	}
-	if n := s.of.cluster.Node(addr); n == nil || !n.Alive() {
+	at := slices.IndexFunc(s.of.cluster.Nodes, func(n *testcluster.Node) bool { return s.of.address(n) == addr })
+	if at < 0 || !s.of.cluster.Nodes[at].Alive() {
 		return nil
 	}
 	if c := s.nodes[addr]; c != nil {

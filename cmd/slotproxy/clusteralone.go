@@ -5,8 +5,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"slotproxy/internal/admin"
@@ -34,6 +36,7 @@ type standalone struct {
 	members []string // the nodes that are named
 	cancel  context.CancelFunc
 	running sync.WaitGroup // every goroutine that start has started
+	unguard func()         // ends guard; may be called again
 }
 
 func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err error) {
@@ -62,12 +65,28 @@ func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err
 		s.source.Close()
 		return nil, failure(err)
 	}
+	s.guard()
 	if err := s.join(cfg, sources.Env); err != nil {
 		s.source.Close()
 		_ = os.RemoveAll(s.dir)
+		s.unguard()
 		return nil, err
 	}
 	return s, nil
+}
+
+// guard makes a signal end the process without leaving the folder behind: a person who is asked whether to go on may
+// answer with Ctrl-C. Who waits for signals otherwise calls unguard.
+func (s *standalone) guard() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	idle := context.AfterFunc(ctx, s.leave)
+	s.unguard = func() { idle(); stop() }
+}
+
+// leave is for signals only. A job that goes on is safe: its journal tells how far it is.
+func (s *standalone) leave() {
+	_ = os.RemoveAll(s.dir)
+	os.Exit(exitInterrupt)
 }
 
 // join opens the journal and makes the admin port.
@@ -150,6 +169,7 @@ func (s *standalone) stop() {
 	}
 	s.source.Close()
 	_ = os.RemoveAll(s.dir)
+	s.unguard()
 }
 
 // The goroutines of a standalone. Each has its Add before it starts.

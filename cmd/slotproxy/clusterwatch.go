@@ -102,6 +102,9 @@ func (j *jobView) ended() bool {
 func (o *operation) watch(ctx context.Context, id string) error {
 	seen, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if o.alone != nil {
+		o.alone.unguard()
+	}
 	err := o.follow(seen, id)
 	if !errors.Is(err, errSeen) {
 		return err

@@ -58,6 +58,7 @@ var home = map[string][]string{
 	"github.com/redis/go-redis/v9":            {"bench", "test"},
 	"github.com/gomodule/redigo":              {"bench", "test"},
 	"github.com/hibiken/asynq":                {"test"},
+	"github.com/creack/pty":                   {"test"},
 	"golang.org/x/term":                       {"cmd"},
 	"golang.org/x/sys":                        {"proxy", "internal/testcluster", "cmd", "bench", "test"},
 }
