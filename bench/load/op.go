@@ -157,7 +157,6 @@ type located struct {
 type writer struct {
 	prefix  string
 	payload []byte // as long as the longest value
-	scratch []byte
 }
 
 // append writes an operation on these keys, with values of this size.

@@ -149,7 +149,11 @@ func (p *Phase) add(r *recorder) {
 }
 
 // Spread is a value of several rounds.
-type Spread struct{ Median, Min, Max float64 }
+type Spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
 
 // SpreadOf is the zero value for no values.
 func SpreadOf(values []float64) Spread {
