@@ -45,6 +45,9 @@ type Config struct {
 	// Count ends a load after so many operations; 0 for none. What phases there are does not matter to it.
 	Count int
 
+	// Begin is the phase in which the load begins. Without one, what happens before the first Enter is not counted: it warms up.
+	Begin string
+
 	// Wait is how long Stop waits for replies. What is not answered then is an error, and took that long. 0: 5s.
 	Wait time.Duration
 

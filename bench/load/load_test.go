@@ -4,21 +4,22 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"slotproxy/internal/testcluster"
 )
 
-// enter starts a load and its one phase.
+// enter starts a load of one phase.
 func enter(t *testing.T, cfg Config) *Run {
 	t.Helper()
+	cfg.Begin = "all"
 	r, err := Start(t.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Enter("all"); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -250,6 +251,49 @@ func TestKeysOfManySlotsAreSplitForAClusterAndNotForAProxy(t *testing.T) {
 	}
 }
 
+func TestLargeValuesGoBothWaysPlainAndWithTLS(t *testing.T) {
+	files, err := testcluster.NewTLSFiles(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure, err := files.ClientConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 20
+	value := strings.Repeat("v", size)
+	answer := func(words []string) string {
+		switch {
+		case words[0] == "GET":
+			return fmt.Sprintf("$%d\r\n%s\r\n", size, value)
+		case words[0] == "SET" && len(words[2]) == size:
+			return "+OK\r\n"
+		}
+		return "-ERR " + words[0] + "\r\n"
+	}
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": secure} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config != nil {
+				ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}})
+			}
+			s := serverOn(t, ln, answer)
+			r := enter(t, Config{Target: Target{Addr: s.addr, TLS: config}, Ops: []Op{Get(1), Set(1)}, Sizes: []Size{{size, size, 1}}, Count: 100, Clients: 3, Pipeline: 4})
+			<-r.Done()
+			if p := &r.Stop().Phases[0]; p.All().Count != 100 || p.All().Failed != 0 {
+				t.Errorf("%d fine, %d failed: %v", p.All().Count, p.All().Failed, p.Errors)
+			}
+		})
+	}
+}
+
 func TestFillWritesEveryKeyOnce(t *testing.T) {
 	seen := make(chan string, 2000)
 	s := newServer(t, func(words []string) string {
@@ -265,6 +309,20 @@ func TestFillWritesEveryKeyOnce(t *testing.T) {
 	}
 	if len(keys) != 1001 || !keys["bench:000000000000"] || !keys["bench:000000001000"] {
 		t.Errorf("%d keys were written, want 1001", len(keys))
+	}
+}
+
+func TestKeysThatCannotBeFilledAreAnError(t *testing.T) {
+	n := 0
+	s := newServer(t, func([]string) string {
+		if n++; n == 1 {
+			return "-OOM no room\r\n"
+		}
+		return "+OK\r\n"
+	})
+	err := Fill(t.Context(), Config{Target: Target{Addr: s.addr}, Keys: 100, Clients: 1})
+	if err == nil || !strings.Contains(err.Error(), "1 keys were not written") || !strings.Contains(err.Error(), "OOM no room") {
+		t.Errorf("got %v, want the one key and the server's words", err)
 	}
 }
 

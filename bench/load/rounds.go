@@ -32,13 +32,10 @@ func Fill(ctx context.Context, cfg Config) error {
 	cfg.Ops, cfg.Distribution = []Op{Set(1)}, Distribution{Kind: Sequential}
 	cfg.Rate, cfg.Count = 0, cfg.Keys
 	cfg.Clients, cfg.Pipeline = min(cfg.Clients, fillClients), fillPipeline
+	cfg.Begin = "fill"
 	r, err := Start(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("fill: %w", err)
-	}
-	if err := r.Enter("fill"); err != nil {
-		r.Stop()
-		return err
 	}
 	select {
 	case <-r.Done():

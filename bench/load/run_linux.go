@@ -53,7 +53,7 @@ type mark struct {
 // maxPhases bounds the memory for histograms.
 const maxPhases = 16
 
-// Start connects all clients and begins to send. What happens before the first Enter is not counted: it warms up.
+// Start connects all clients and begins to send.
 func Start(ctx context.Context, cfg Config) (*Run, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -133,6 +133,9 @@ func (r *Run) launch() error {
 	}
 	err := errors.Join(errs...)
 	r.origin, r.goOn = r.now(), err == nil
+	if r.cfg.Begin != "" {
+		r.mark(r.cfg.Begin, r.origin)
+	}
 	close(r.gate)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)

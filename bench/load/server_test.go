@@ -30,6 +30,11 @@ func newServer(t *testing.T, answer func(words []string) string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serverOn(t, ln, answer)
+}
+
+func serverOn(t *testing.T, ln net.Listener, answer func(words []string) string) *server {
+	t.Helper()
 	s := &server{addr: ln.Addr().String(), ln: ln, answer: answer}
 	s.work.Go(s.accept)
 	t.Cleanup(s.stop)

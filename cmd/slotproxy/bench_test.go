@@ -56,7 +56,9 @@ func TestBenchWithoutAServerSaysSo(t *testing.T) {
 }
 
 func TestAMixIsReadAndARatioToo(t *testing.T) {
-	given := func(flags ...string) func(string) bool { return func(f string) bool { return slices.Contains(flags, f) } }
+	given := func(flags ...string) func(string) bool {
+		return func(f string) bool { return slices.Contains(flags, f) }
+	}
 	for _, tt := range []struct {
 		flags benchFlags
 		want  string
