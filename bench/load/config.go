@@ -27,7 +27,10 @@ func (t *Target) cluster() bool { return len(t.Seeds) > 0 }
 type Config struct {
 	Target Target
 
-	Clients  int // 50. Each has a connection of its own, to a cluster one to each of its nodes.
+	Clients int // 50. Each has a connection of its own, to a cluster one to each of its nodes.
+	// Bound clients of a cluster have a connection to one of the nodes only, and use keys that it owns, as those of valkey-benchmark do:
+	// thousands of clients with a connection to each node need more descriptors than there are.
+	Bound    bool
 	Threads  int // 1
 	Pipeline int // 1. Operations that a client of a closed load sends at once.
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"slotproxy/internal/testcluster"
 )
 
@@ -248,6 +250,47 @@ func TestKeysOfManySlotsAreSplitForAClusterAndNotForAProxy(t *testing.T) {
 				t.Errorf("%d commands for 100 MGET of 10 keys, want %d to %d", got, tt.least, tt.most)
 			}
 		})
+	}
+}
+
+func TestBoundClientsSpeakToOneNodeAndUseItsKeys(t *testing.T) {
+	var a, b *server
+	answer := func(words []string) string {
+		if words[0] == "CLUSTER" {
+			return nodesText(a.addr, a, b)
+		}
+		return "+OK\r\n"
+	}
+	a, b = newServer(t, answer), newServer(t, answer)
+	r := enter(t, Config{Target: Target{Seeds: []string{a.addr}}, Clients: 10, Count: 1000, Threads: 2, Bound: true})
+	<-r.Done()
+	a.mu.Lock()
+	b.mu.Lock()
+	links := len(a.conns) + len(b.conns)
+	b.mu.Unlock()
+	a.mu.Unlock()
+	if p := &r.Stop().Phases[0]; p.All().Count != 1000 || b.commands.Load() == 0 || a.commands.Load() < 2 {
+		t.Errorf("%d fine, %v; the nodes got %d and %d", p.All().Count, p.Errors, a.commands.Load(), b.commands.Load())
+	}
+	if links != 11 { // and the one of CLUSTER NODES
+		t.Errorf("%d connections of ten bound clients, want one each and one for the slots", links)
+	}
+}
+
+func TestMoreClientsThanDescriptorsAreRefusedBeforeTheyConnect(t *testing.T) {
+	var a, b *server
+	a, b = newServer(t, func([]string) string { return nodesText(a.addr, a, b) }), newServer(t, nil)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	clients := min(int(limit.Cur/2)+1, maxClients)
+	if clients == maxClients {
+		t.Logf("the limit of %d is beyond every load", limit.Cur)
+		return
+	}
+	if _, err := Start(t.Context(), Config{Target: Target{Seeds: []string{a.addr}}, Clients: clients}); err == nil || !strings.Contains(err.Error(), "file descriptors") {
+		t.Errorf("%d clients of two nodes, %d descriptors: got %v", clients, limit.Cur, err)
 	}
 }
 

@@ -32,7 +32,7 @@ func Fill(ctx context.Context, cfg Config) error {
 	cfg.Ops, cfg.Distribution = []Op{Set(1)}, Distribution{Kind: Sequential}
 	cfg.Rate, cfg.Count = 0, cfg.Keys
 	cfg.Clients, cfg.Pipeline = min(cfg.Clients, fillClients), fillPipeline
-	cfg.Begin = "fill"
+	cfg.Begin, cfg.Bound = "fill", false // each key in turn
 	r, err := Start(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("fill: %w", err)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Run is a load under way.
@@ -77,6 +79,9 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if err := r.firstTable(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.checkDescriptors(); err != nil {
+		return nil, err
+	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	if err := r.launch(); err != nil {
 		r.close()
@@ -95,6 +100,26 @@ func (r *Run) firstTable(ctx context.Context) error {
 		return err
 	}
 	r.table.Store(tab)
+	return nil
+}
+
+// spareDescriptors are those that are no connections of clients.
+const spareDescriptors = 50
+
+// checkDescriptors says before thousands of connections are opened that there cannot be as many. The Go runtime has raised the soft limit
+// to the hard one before main began.
+func (r *Run) checkDescriptors() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil
+	}
+	each := len(r.table.Load().addrs)
+	if r.cfg.Bound {
+		each = 1
+	}
+	if need := uint64(r.cfg.Clients*each + spareDescriptors); need > limit.Cur {
+		return fmt.Errorf("%d clients with %d connections each need %d file descriptors, the limit is %d (ulimit -n)", r.cfg.Clients, each, need, limit.Cur)
+	}
 	return nil
 }
 

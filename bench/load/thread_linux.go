@@ -45,6 +45,7 @@ type thread struct {
 type client struct {
 	thread *thread
 	links  []*link // by node
+	home   int16   // the node of a bound client, -1 for all
 	open   int     // operations under way
 	rest   int64   // it sends nothing before
 }
@@ -131,8 +132,15 @@ const openTime = 60 * time.Second
 // open connects all clients to all nodes and waits for the answers to their greetings.
 func (t *thread) open() error {
 	until := t.run.now() + openTime.Nanoseconds()
-	for _, c := range t.clients {
-		for _, addr := range t.table.addrs {
+	for i, c := range t.clients {
+		addrs := t.table.addrs
+		c.home = -1
+		if t.run.cfg.Bound {
+			at := (t.number + i*t.run.cfg.Threads) % len(addrs)
+			addrs = addrs[at : at+1]
+			c.home = int16(t.node(addrs[0]))
+		}
+		for _, addr := range addrs {
 			l := c.link(t.node(addr))
 			if err := l.open(); err != nil {
 				return fmt.Errorf("%s: %w", addr, err)
@@ -220,9 +228,7 @@ func (t *thread) begin(c *client, start int64) {
 	k := &t.run.kinds[op.kind]
 	op.size = t.sizes.next()
 	for range k.keys {
-		key := t.keys.next()
-		t.scratch = t.write.name(t.scratch[:0], key)
-		op.keys = append(op.keys, located{key, router.Slot(t.scratch)})
+		op.keys = append(op.keys, t.key(c))
 	}
 	c.open++
 	t.outstanding++
@@ -232,6 +238,21 @@ func (t *thread) begin(c *client, start int64) {
 		return
 	}
 	t.split(op)
+}
+
+// boundDraws is how often a bound client draws before it takes a key of another node: there are nodes that have lost their slots.
+const boundDraws = 1000
+
+// key draws a key for a client.
+func (t *thread) key(c *client) located {
+	for draw := 0; ; draw++ {
+		key := t.keys.next()
+		t.scratch = t.write.name(t.scratch[:0], key)
+		slot := router.Slot(t.scratch)
+		if c.home < 0 || t.owner[slot] == c.home || draw >= boundDraws {
+			return located{key, slot}
+		}
+	}
 }
 
 // split sends the keys of each slot as a command of its own, as a cluster wants it.

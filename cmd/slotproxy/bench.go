@@ -28,7 +28,7 @@ type benchFlags struct {
 	rate                             float64
 	duration, warmUp                 time.Duration
 	rounds                           int
-	fill                             bool
+	fill, bound                      bool
 
 	user, passwordFile        string
 	resp                      int
@@ -63,6 +63,7 @@ func benchCommand() *cobra.Command {
 	flags.StringVar(&f.proxy, "proxy", "127.0.0.1:6479", "Address of the proxy, host:port.")
 	flags.StringVar(&f.cluster, "cluster", "", "Nodes of the cluster, host:port separated by commas. Default: asked from the admin port.")
 	flags.IntVarP(&f.clients, "clients", "c", 50, "Clients. Directly each has a connection to every node.")
+	flags.BoolVar(&f.bound, "bound", false, "Directly a client has one connection, and uses keys of that node only, as those of valkey-benchmark.")
 	flags.IntVar(&f.threads, "threads", 1, "Threads of the load generator.")
 	flags.IntVarP(&f.pipeline, "pipeline", "P", 1, "Operations that a client sends at once.")
 	flags.StringVar(&f.ratio, "ratio", "1:10", "SET:GET.")

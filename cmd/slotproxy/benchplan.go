@@ -66,7 +66,7 @@ func (f *benchFlags) check() error {
 
 // loadConfig is a load without its target.
 func (f *benchFlags) loadConfig() (c load.Config, err error) {
-	c = load.Config{Clients: f.clients, Threads: f.threads, Pipeline: f.pipeline, Keys: f.keys, Prefix: f.prefix, Rate: f.rate}
+	c = load.Config{Clients: f.clients, Threads: f.threads, Pipeline: f.pipeline, Keys: f.keys, Prefix: f.prefix, Rate: f.rate, Bound: f.bound}
 	if c.Ops, err = f.operations(); err != nil {
 		return c, fail(exitUsage, "%w", err)
 	}
