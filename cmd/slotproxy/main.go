@@ -5,6 +5,7 @@
 //	playground.go  a throw-away cluster                 health.go     the HTTP port
 //	demo*.go       demo: slots move while clients work
 //	version.go     version                              console.go    what the admin port shows
+//	bench*.go      bench: measures what the proxy costs
 //	cluster*.go    cluster: moves slots, by the admin port of a proxy that runs
 package main
 
@@ -77,7 +78,8 @@ func rootCommand() *cobra.Command {
 			"  slotproxy playground                               a throw-away cluster, served on 127.0.0.1:6479\n" +
 			"  slotproxy demo                                     one whose slots move while clients work\n" +
 			"  slotproxy serve --cluster 127.0.0.1:7000           your cluster\n" +
-			"  slotproxy cluster reshard                          moves its slots\n\n" +
+			"  slotproxy cluster reshard                          moves its slots\n" +
+			"  slotproxy bench                                    measures what the proxy costs\n\n" +
 			"Exit codes: 0 fine, 1 failure, 2 usage, 3 configuration, 4 cannot bind or open, 5 a job failed or was cancelled,\n" +
 			"6 the drain cut commands under way, 130 and 143 stopped at once by a signal.",
 		Version:       version,
@@ -88,6 +90,6 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate(buildInfo().String() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(serveCommand(), playgroundCommand(), demoCommand(), clusterCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), playgroundCommand(), demoCommand(), clusterCommand(), benchCommand(), configCommand(), versionCommand())
 	return root
 }

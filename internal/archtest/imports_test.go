@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 
 	// The only place where packages meet. testcluster is the playground's.
 	"cmd": {"internal/admin", "internal/cluster", "internal/metrics", "internal/config", "internal/testcluster",
-		"proxy", "router", "migrate", "resp"},
+		"proxy", "router", "migrate", "resp", "bench/load"},
 
 	// Measure and test the product from outside.
 	"bench": {"*"},
