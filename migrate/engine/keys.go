@@ -67,7 +67,7 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 	}
 	defer m.giveBack(m.target.Addr, target)
 	ask := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
-	own := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
+	own := [][]string{cmd("SELECT", strconv.Itoa(m.db)), cmd("INFO", "server")}
 	for _, k := range keys {
 		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
 		own = append(own, cmd("DUMP", k))
@@ -80,9 +80,13 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 	if err != nil {
 		return err
 	}
+	// On the same connection as the values: a source that has been started again has older ones, and then they do not count.
+	if run := infoField(text(ours[1]), "run_id"); run != m.unit.SourceRun && m.unit.SourceRun != "" {
+		return fail(machine.Unknown, "the source has been started again since the slots were opened")
+	}
 	var both []string
 	for i, k := range keys {
-		a, here := ours[1+i].(string)
+		a, here := ours[2+i].(string)
 		b, there := theirs[2+2*i].(string)
 		if !here && there {
 			if err := m.suspect(d, k, b); err != nil {

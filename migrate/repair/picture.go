@@ -18,6 +18,7 @@ type node struct {
 	id, addr string       // addr is where it is dialled
 	view     *router.View // nil: it does not answer
 	self     router.ViewNode
+	run      string // names the life of its process; "": not known
 	err      error
 	keys     *[router.Slots]int64 // of all databases; of primaries only
 	dbs      []int                // databases with keys
@@ -178,6 +179,9 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
+	if server, err := d.text(ctx, n.addr, "INFO", "server"); err == nil { // a user may be let see the keys only
+		n.run = field(server, "run_id:")
+	}
 	n.dbs = databases(info)
 	if len(n.dbs) == 0 {
 		return nil
@@ -207,6 +211,16 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 		}
 	}
 	return nil
+}
+
+// field reads a line of INFO.
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(line, name); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
 }
 
 // databases reads INFO keyspace: "db0:keys=5,expires=0,...".

@@ -160,7 +160,7 @@ func (s *slotState) resume(from, to *node) (list []action) {
 // unit is the move of the slot, to nobody yet for nil. It has an id of its own: the engine remembers units by it.
 func (s *slotState) unit(from, to *node) *journal.Unit {
 	u := &journal.Unit{ID: int(s.slot), Source: from.id, Slots: []uint16{s.slot}, Engine: "legacy", Online: true,
-		SourceEpoch: from.self.Epoch}
+		SourceEpoch: from.self.Epoch, SourceRun: from.run}
 	if to != nil {
 		u.Target = to.id
 		// A source that does not show the move any more is not what it was when keys went: its successor, or its older self.
