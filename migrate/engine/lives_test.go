@@ -33,13 +33,13 @@ func TestASourceThatIsStartedAgainBringsNoOldCopies(t *testing.T) {
 		if err := r.cl.Restart(from); err != nil {
 			t.Fatal(err)
 		}
-		r.e = r.engine(nil) // one without connections that the start has broken
-		if got := r.try(u, machine.Move); got.Outcome != machine.Unknown {
-			t.Errorf("a Move that does not know of the start: outcome %d %s, want unknown", got.Outcome, got.Reason)
-		}
 		look := r.await(u, "the source", func(l machine.Result) bool { return l.SourceRun != "" })
 		if look.Source != u.Source || look.SourceRun == u.SourceRun {
 			t.Fatalf("source %.8s with run %q, before %.8s with %q; want the same in another run", look.Source, look.SourceRun, u.Source, u.SourceRun)
+		}
+		r.e = r.engine(nil) // one without connections that the start has broken
+		if got := r.try(u, machine.Move); got.Outcome != machine.Unknown {
+			t.Errorf("a Move that does not know of the start: outcome %d %s, want unknown", got.Outcome, got.Reason)
 		}
 		u.SourceRun, u.Failover = look.SourceRun, true // as the machine does
 		r.runAll(u, gated[2:])
