@@ -96,6 +96,12 @@ func view(i int, slots [3]string, open string) string {
 	return b.String()
 }
 
+// failed is a view in which b has failed, and its replica follows c.
+func failed(view string) string {
+	view = strings.Replace(view, "master - 0 0 2", "master,fail - 0 0 2", 1)
+	return strings.Replace(view, "slave "+nodeIDs[1], "slave "+nodeIDs[2], 1)
+}
+
 func addrOf(i int) string { return "127.0.0.1:" + strconv.Itoa(i+1) }
 
 func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
@@ -112,6 +118,12 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 	}{
 		{"all is well", [4]string{view(0, calm, ""), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "", nil},
 		{"the owner is away", [4]string{"", view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "failed-owner", nil},
+		{"the owner has failed, and its successor does not know of the slot", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
+			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER DELSLOTS 7", addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
+		{"the owner has failed, and nobody has what it had", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
+			nil, "failed-owner", nil},
+		{"the owner has failed, and its replica may follow", [4]string{view(0, withB, ""), "", view(2, withB, ""), view(3, withB, "")},
+			map[int]int64{2: 1}, "failed-owner", nil},
 		{"two claims, the higher epoch counts", [4]string{view(0, calm, ""), view(1, withB, ""), view(2, calm, ""), view(3, calm, "")},
 			map[int]int64{0: 2}, "two-owners", []string{addrOf(1) + " CLUSTER BUMPEPOCH",
 				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest",

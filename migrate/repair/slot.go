@@ -70,17 +70,34 @@ func (s *slotState) working(id string) *node {
 	return nil
 }
 
-// away says that the slot has an owner that does not answer.
+// away says that the slot has an owner that does not answer, and which may claim it when it does, it or its replica.
 func (s *slotState) away() *node {
 	for _, n := range s.p.nodes {
 		if n.view == nil {
 			continue
 		}
-		if o := s.p.byID[n.view.OwnerID(s.slot)]; o != nil && o.view == nil {
+		if o := s.p.byID[n.view.OwnerID(s.slot)]; o != nil && o.view == nil && !s.succeeded(o) {
 			return o
 		}
 	}
 	return nil
+}
+
+// succeeded says that a node that does not answer has a successor that does not know of the slot: the others take it for
+// failed, nobody follows it any more, and one primary has keys of the slot, which it can only have from it.
+func (s *slotState) succeeded(o *node) bool {
+	failed := false
+	for _, n := range s.p.nodes {
+		if n.view == nil {
+			continue
+		}
+		if !n.self.Primary && n.self.PrimaryID == o.id {
+			return false
+		}
+		v := n.view.Node(o.id)
+		failed = failed || n.self.Primary && v != nil && v.Failed
+	}
+	return failed && len(s.holders) == 1
 }
 
 // strongest is the claimant that the journal committed to, if it has the data, else the one with the highest epoch.
