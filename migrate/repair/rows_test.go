@@ -108,6 +108,7 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 	calm := [3]string{"0-5000", "5001-10000", "10001-16383"}
 	without := [3]string{"0-6 8-5000", "5001-10000", "10001-16383"}
 	withB := [3]string{"0-6 8-5000", "7 5001-10000", "10001-16383"}
+	onlyB := [3]string{"0-6 8-5000", "7", "5001-16383"}
 	a, b := nodeIDs[0], nodeIDs[1]
 	tests := []struct {
 		name   string
@@ -118,11 +119,13 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 	}{
 		{"all is well", [4]string{view(0, calm, ""), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "", nil},
 		{"the owner is away", [4]string{"", view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "failed-owner", nil},
-		{"the owner has failed, and its successor does not know of the slot", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
+		{"the owner has failed, and its successor does not know of the slot", [4]string{failed(view(0, onlyB, "")), "", failed(view(2, onlyB, "")), failed(view(3, onlyB, ""))},
 			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER DELSLOTS 7", addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
-		{"the owner has failed, and nobody has what it had", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
+		{"the owner has failed, and nobody has what it had", [4]string{failed(view(0, onlyB, "")), "", failed(view(2, onlyB, "")), failed(view(3, onlyB, ""))},
 			nil, "failed-owner", nil},
-		{"the owner has failed, and its replica may follow", [4]string{view(0, withB, ""), "", view(2, withB, ""), view(3, withB, "")},
+		{"the owner has failed, and its replica may follow", [4]string{view(0, onlyB, ""), "", view(2, onlyB, ""), view(3, onlyB, "")},
+			map[int]int64{2: 1}, "failed-owner", nil},
+		{"the owner has failed with all of its slots", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
 			map[int]int64{2: 1}, "failed-owner", nil},
 		{"two claims, the higher epoch counts", [4]string{view(0, calm, ""), view(1, withB, ""), view(2, calm, ""), view(3, calm, "")},
 			map[int]int64{0: 2}, "two-owners", []string{addrOf(1) + " CLUSTER BUMPEPOCH",
@@ -161,6 +164,9 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 				s.keys[addrOf(i)] = n
 			}
 			d := &repair.Doctor{Nodes: s, Seeds: []string{addrOf(2)}, Settle: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+			if strings.HasPrefix(tt.name, "the owner has failed") {
+				d.Meant = func(slot uint16) string { return map[uint16]string{7: b}[slot] }
+			}
 			r, err := d.Check(context.Background())
 			if err != nil {
 				t.Fatal(err)

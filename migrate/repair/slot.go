@@ -2,6 +2,7 @@ package repair
 
 import (
 	"slotproxy/migrate/journal"
+	"slotproxy/router"
 )
 
 // slotState is what the nodes say of one slot.
@@ -84,8 +85,12 @@ func (s *slotState) away() *node {
 }
 
 // succeeded says that a node that does not answer has a successor that does not know of the slot: the others take it for
-// failed, nobody follows it any more, and one primary has keys of the slot, which it can only have from it.
+// failed, nobody follows it any more, all that it still has is what the journal has just brought there, and one primary has
+// keys of the slot, which it can only have from it. A node without a replica would still have its older slots as well.
 func (s *slotState) succeeded(o *node) bool {
+	if s.d.Meant == nil || s.d.Meant(s.slot) != o.id {
+		return false
+	}
 	failed := false
 	for _, n := range s.p.nodes {
 		if n.view == nil {
@@ -96,6 +101,11 @@ func (s *slotState) succeeded(o *node) bool {
 		}
 		v := n.view.Node(o.id)
 		failed = failed || n.self.Primary && v != nil && v.Failed
+		for slot := range uint16(router.Slots) {
+			if n.view.OwnerID(slot) == o.id && s.d.Meant(slot) != o.id {
+				return false
+			}
+		}
 	}
 	return failed && len(s.holders) == 1
 }
