@@ -21,7 +21,6 @@ type node struct {
 	run      string // names the life of its process; "": not known
 	err      error
 	keys     *[router.Slots]int64 // of all databases; of primaries only
-	dbs      []int                // databases with keys
 	exports  []export             // of slots that it moves away by itself
 }
 
@@ -182,8 +181,8 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 	if server, err := d.text(ctx, n.addr, "INFO", "server"); err == nil { // a user may be let see the keys only
 		n.run = field(server, "run_id:")
 	}
-	n.dbs = databases(info)
-	if len(n.dbs) == 0 {
+	dbs := databases(info)
+	if len(dbs) == 0 {
 		return nil
 	}
 	s, err := d.Nodes.Session(ctx, n.addr)
@@ -191,7 +190,7 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 		return err
 	}
 	defer s.Close()
-	for _, db := range n.dbs {
+	for _, db := range dbs {
 		for from := 0; from < router.Slots; from += countBatch {
 			commands := [][]string{{"SELECT", strconv.Itoa(db)}}
 			for slot := from; slot < from+countBatch; slot++ {

@@ -23,6 +23,8 @@ type script struct {
 	keys    map[string]int64
 	exports map[string][]any
 	sent    []string // what changes something
+	refuse  string   // what to refuse of that
+	after   func(line string)
 }
 
 func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any, error) {
@@ -49,6 +51,13 @@ func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any
 			out = append(out, n)
 		case strings.HasPrefix(line, "CLUSTER SETSLOT"), strings.HasPrefix(line, "CLUSTER BUMPEPOCH"):
 			s.sent = append(s.sent, addr+" "+line)
+			if s.refuse != "" && strings.Contains(line, s.refuse) {
+				out = append(out, engine.ServerError("ERR refused"))
+				continue
+			}
+			if s.after != nil {
+				s.after(addr + " " + line)
+			}
 			out = append(out, "OK")
 		case strings.HasPrefix(line, "SELECT"):
 			out = append(out, "OK")
@@ -128,18 +137,18 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 		{"the owner has failed with all of its slots", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
 			map[int]int64{2: 1}, "failed-owner", nil},
 		{"two claims, the higher epoch counts", [4]string{view(0, calm, ""), view(1, withB, ""), view(2, calm, ""), view(3, calm, "")},
-			map[int]int64{0: 2}, "two-owners", []string{addrOf(1) + " CLUSTER BUMPEPOCH",
-				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest",
-				addrOf(0) + " CLUSTER SETSLOT 7 NODE " + b}},
+			map[int]int64{0: 2}, "two-owners", []string{
+				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest, then CLUSTER SETSLOT 7 NODE " + b,
+				addrOf(1) + " CLUSTER BUMPEPOCH"}},
 		{"nobody claims it, one has keys", [4]string{view(0, without, ""), view(1, without, ""), view(2, without, ""), view(3, without, "")},
 			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
 		{"nobody claims it, two have keys", [4]string{view(0, without, ""), view(1, without, ""), view(2, without, ""), view(3, without, "")},
 			map[int]int64{0: 1, 2: 1}, "no-owner", nil},
 		{"the former owner still moves it", [4]string{view(0, withB, "[7->-"+b+"]"), view(1, withB, ""), view(2, withB, ""), view(3, withB, "")},
-			nil, "stale-migrating", []string{addrOf(0) + " CLUSTER SETSLOT 7 STABLE"}},
+			nil, "stale-migrating", []string{addrOf(0) + " CLUSTER SETSLOT 7 STABLE, unless it has keys of it by then"}},
 		{"the former owner still moves it and has keys", [4]string{view(0, withB, "[7->-"+b+"]"), view(1, withB, ""), view(2, withB, ""), view(3, withB, "")},
 			map[int]int64{0: 3}, "stale-migrating", []string{addrOf(0) + " CLUSTER SETSLOT 7 IMPORTING " + b,
-				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest", addrOf(0) + " CLUSTER SETSLOT 7 STABLE"}},
+				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest", addrOf(0) + " CLUSTER SETSLOT 7 STABLE, unless it has keys of it by then"}},
 		{"the owner imports it", [4]string{view(0, calm, "[7-<-"+b+"]"), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")},
 			nil, "stale-importing", []string{addrOf(0) + " CLUSTER SETSLOT 7 STABLE"}},
 		{"to a node that is gone, a third has keys", [4]string{view(0, calm, "[7->-"+strings.Repeat("e", 40)+"]"), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")},

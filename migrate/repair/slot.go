@@ -162,6 +162,9 @@ type action struct {
 	move    *journal.Unit
 	shut    *journal.Unit // closed at both ends, or moved when the target has keys after all
 	alone   *journal.Unit // closed at the source; there is no target any more
+	counted bool          // the slot is closed at at, when it has no key of it right before and after
+	peer    string        // of counted: the node that it is opened from again, if there are keys after all; "": it cannot be
+	yield   *node         // at gives its claim up to this node, which gets its keys before
 	merge   *node         // keys of the slot at at go to this node, whose copies count
 	drop    bool          // keys of the slot at at are deleted
 }
@@ -171,6 +174,11 @@ func (s *slotState) setslot(at *node, words ...string) action {
 }
 
 func (s *slotState) stable(at *node) action { return s.setslot(at, "STABLE") }
+
+// closing is stable for a node that must not have keys of the slot, and imports it from peer, if that is not "".
+func (s *slotState) closing(at *node, peer string) action {
+	return action{at: at, slot: s.slot, counted: true, peer: peer}
+}
 
 // resume opens the slot where it is not open, and carries on. The source comes last but for the move: its ASK must find
 // the target ready.
@@ -206,5 +214,5 @@ func (s *slotState) shut(from, to *node) []action {
 
 // bring moves keys that a node should not have to the owner. The node must be willing to let go of them.
 func (s *slotState) bring(from, owner *node) []action {
-	return []action{s.setslot(from, "IMPORTING", owner.id), {at: from, slot: s.slot, merge: owner}, s.stable(from)}
+	return []action{s.setslot(from, "IMPORTING", owner.id), {at: from, slot: s.slot, merge: owner}, s.closing(from, owner.id)}
 }
