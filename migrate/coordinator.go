@@ -113,6 +113,7 @@ type noGate struct{}
 
 func (noGate) Hold(context.Context, []uint16, time.Duration) error { return nil }
 func (noGate) Release([]uint16, string)                            {}
+func (noGate) Waiting([]uint16) bool                               { return false }
 
 // recall reads what the journal knows of earlier jobs.
 func (c *Coordinator) recall() error {

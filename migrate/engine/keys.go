@@ -25,6 +25,9 @@ func (m *mover) recover(ctx context.Context, f refusedBatch) error {
 	if !inDoubt(f.text) && !isBusy(f.text) {
 		return &refusal{m.source.Addr, "MIGRATE", f.text}
 	}
+	if err := m.joinGate(false); err != nil {
+		return err
+	}
 	if !m.held() {
 		// A client that deletes such a key on the source would be sent to a copy on the target after it.
 		_ = m.closeGate(ctx)

@@ -62,7 +62,7 @@ func (j *job) prepare(ctx context.Context) error {
 	}
 	// Its share of the rate is waited for before clients are held.
 	n := total(counts)
-	return j.cfg.Pacer.Wait(ctx, j.source.ID, j.target.ID, int(n), n*w.mean)
+	return j.cfg.Pacer.Wait(ctx, j.source.ID, j.target.ID, int(n), n*w.mean, nil)
 }
 
 // checkViews compares what both nodes say of each other and of the slots.

@@ -75,6 +75,8 @@ func (g *gate) Release(slots []uint16, owner string) {
 	g.gate = append(g.gate, strings.TrimSpace(fmt.Sprint("release ", len(slots), " ", owner)))
 }
 
+func (g *gate) Waiting([]uint16) bool { return false }
+
 func (r *rig) keep(p engine.Pair) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

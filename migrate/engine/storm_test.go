@@ -27,6 +27,8 @@ func (g *stopGate) Hold(_ context.Context, _ []uint16, limit time.Duration) erro
 
 func (g *stopGate) open() { g.held.Store(false) }
 
+func (g *stopGate) Waiting([]uint16) bool { return false }
+
 func (g *stopGate) Release([]uint16, string) {
 	if g.timer != nil {
 		g.timer.Stop()
