@@ -46,6 +46,11 @@ func (h *holds) Hold(ctx context.Context, slots []uint16, limit time.Duration) e
 	return nil
 }
 
+// Extend changes nothing for the pacer: the slots are held as before.
+func (h *holds) Extend(slots []uint16, limit time.Duration) (time.Duration, error) {
+	return h.gate.Extend(slots, limit)
+}
+
 // Waiting tells the pacer too, which hears it from the data path's pulse only later.
 func (h *holds) Waiting(slots []uint16) bool {
 	if !h.gate.Waiting(slots) {

@@ -36,6 +36,9 @@ type Gate interface {
 	// It never waits longer than ctx; with an error nothing is held. After limit the gate opens by itself, whatever has
 	// become of the holder. An error with a method Permanent that says true comes each time: the limit is not allowed, say.
 	Hold(ctx context.Context, slots []uint16, limit time.Duration) error
+	// Extend makes a hold of these slots last for limit from now on, or for as long as it may, and returns for how long. It never
+	// opens in between. With an error it may have opened already.
+	Extend(slots []uint16, limit time.Duration) (time.Duration, error)
 	// Release lets what is held go on: at the node with this address, which owns the slots now, or where it would have gone
 	// for "". Slots that are not held change their owner too.
 	Release(slots []uint16, owner string)

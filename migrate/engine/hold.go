@@ -102,6 +102,9 @@ func (j *job) closeGate(ctx context.Context) error {
 func (j *job) closeGateFor(ctx context.Context, limit time.Duration) error {
 	began := time.Now()
 	if j.cfg.Gate != nil {
+		if len(j.mem.doubts) > 0 && j.stretch() {
+			return nil
+		}
 		if !j.mem.heldAt.IsZero() { // a step that is repeated, or a gate that may have opened by itself
 			j.cfg.Gate.Release(j.unit.Slots, "")
 			j.mem.heldAt, j.mem.heldUntil = time.Time{}, time.Time{}
@@ -139,6 +142,22 @@ func neverHolds(err error) bool {
 // held tells whether the gate is closed.
 func (j *job) held() bool { return j.heldFor() > 0 }
 
+// stretch keeps the gate closed for as long as it may be, without opening it, because of keys in doubt. It tells whether the gate
+// is closed.
+func (j *job) stretch() bool {
+	if !j.held() || j.cfg.Gate == nil {
+		return j.held()
+	}
+	now := time.Now()
+	if more, err := j.cfg.Gate.Extend(j.unit.Slots, longestDoubt); err == nil {
+		j.mem.heldUntil = now.Add(more)
+	}
+	return j.held()
+}
+
+// longestDoubt is more than any gate allows: a target that hangs for longer is failed over, or was only away for its clients.
+const longestDoubt = time.Minute
+
 // heldFor is how much longer the gate stays closed at least.
 func (j *job) heldFor() time.Duration {
 	if j.mem.heldAt.IsZero() {
@@ -155,8 +174,12 @@ func (j *job) openGate(owner string) {
 	}
 }
 
+// release opens the gate, but not for keys in doubt: then it stays closed for as long as it may, and opens by itself.
 func (j *job) release(context.Context) error {
 	owner := ""
+	if len(j.mem.doubts) > 0 && !j.unit.Committed && !j.mem.committed && j.stretch() {
+		return nil
+	}
 	if j.unit.Committed || j.mem.committed {
 		t := j.cfg.Topology()
 		if t != nil {

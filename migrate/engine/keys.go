@@ -28,6 +28,9 @@ func (m *mover) recover(ctx context.Context, f refusedBatch) error {
 	if err := m.joinGate(false); err != nil {
 		return err
 	}
+	if inDoubt(f.text) {
+		m.stretch()
+	}
 	if !m.held() {
 		// A client that deletes such a key on the source would be sent to a copy on the target after it.
 		_ = m.closeGate(ctx)

@@ -18,6 +18,9 @@ func (j *job) look(ctx context.Context) error {
 	if j.target, err = j.successor(ctx, j.unit.Target, j.unit.Source, ""); err != nil {
 		return err
 	}
+	if len(j.mem.doubts) > 0 {
+		j.stretch()
+	}
 	if !j.mem.fresh {
 		if err := j.settle(ctx); err != nil {
 			return err
@@ -45,6 +48,7 @@ func (j *job) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	j.settleDoubts(b)
 	j.result.Source, j.result.Target = j.source.ID, j.target.ID
 	j.result.SourceEpoch = views[0].Node(j.source.ID).Epoch
 	if j.result.SourceRun, err = j.sourceRun(ctx); err != nil {

@@ -60,7 +60,7 @@ type batch struct {
 
 // move brings the keys over until the source has none.
 func (j *job) move(ctx context.Context) error {
-	if len(j.mem.doubts) > 0 && !j.held() {
+	if len(j.mem.doubts) > 0 {
 		_ = j.closeGate(ctx)
 	}
 	if !j.mem.fresh {
@@ -169,6 +169,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 	// MIGRATE tries a broken connection twice, and its timeout is one of silence; this is only for a source that hangs.
 	r, err := m.line.try(ctx, time.Duration(len(batches))*4*timeout+m.cfg.Limits.Answer, commands...)
 	if err != nil {
+		m.stretch()
 		return err
 	}
 	took := time.Since(began)
