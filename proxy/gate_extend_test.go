@@ -32,7 +32,7 @@ func TestAHoldThatIsExtendedDoesNotOpenInBetween(t *testing.T) {
 }
 
 func TestAHoldIsNotExtendedForEverNorWhenItIsOpen(t *testing.T) {
-	s := script(t, Config{Loops: 2, Limits: Limits{RedirectBudget: 8 * time.Second}})
+	s := script(t, Config{Loops: 1, Limits: Limits{RedirectBudget: 8 * time.Second}})
 	if _, err := s.proxy.Extend([]uint16{tSlot}, time.Second); err == nil {
 		t.Error("a slot that is not held is extended")
 	}
