@@ -195,5 +195,6 @@ func failedOver(was *journal.Record, now journal.Unit) bool {
 		return false
 	}
 	u := was.Unit
-	return u.Failover || u.Source != now.Source || u.SourceEpoch != 0 && now.SourceEpoch != 0 && u.SourceEpoch != now.SourceEpoch
+	return u.Failover || u.Source != now.Source || u.SourceEpoch != 0 && now.SourceEpoch != 0 && u.SourceEpoch != now.SourceEpoch ||
+		u.SourceRun != "" && now.SourceRun != "" && u.SourceRun != now.SourceRun
 }

@@ -36,7 +36,7 @@ func TestTheSideFileOfARepairHasEveryByteOfAValue(t *testing.T) {
 }
 
 func TestARepairKnowsThatTheSourceOfTheJournalsUnitHasChanged(t *testing.T) {
-	now := journal.Unit{Source: "a", Target: "b", SourceEpoch: 7}
+	now := journal.Unit{Source: "a", Target: "b", SourceEpoch: 7, SourceRun: "r"}
 	tests := []struct {
 		name string
 		kind string
@@ -46,6 +46,8 @@ func TestARepairKnowsThatTheSourceOfTheJournalsUnitHasChanged(t *testing.T) {
 		{"nothing has changed", journal.UnitOpening, now, false},
 		{"another primary", journal.UnitOpening, journal.Unit{Source: "x", Target: "b", SourceEpoch: 7}, true},
 		{"another epoch", journal.UnitCommitting, journal.Unit{Source: "a", Target: "b", SourceEpoch: 6}, true},
+		{"another process", journal.UnitOpening, journal.Unit{Source: "a", Target: "b", SourceEpoch: 7, SourceRun: "q"}, true},
+		{"a journal that does not know the process", journal.UnitOpening, journal.Unit{Source: "a", Target: "b", SourceEpoch: 7}, false},
 		{"the job has seen it", journal.UnitOpening, journal.Unit{Source: "a", Target: "b", SourceEpoch: 7, Failover: true}, true},
 		{"the unit is done", journal.UnitDone, journal.Unit{Source: "x", Target: "b", Failover: true}, false},
 		{"a move to another node", journal.UnitOpening, journal.Unit{Source: "x", Target: "c", Failover: true}, false},

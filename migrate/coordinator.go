@@ -111,8 +111,10 @@ func New(cfg Config) (*Coordinator, error) {
 // noGate is for a cluster without a data path of ours.
 type noGate struct{}
 
-func (noGate) Hold(context.Context, []uint16, time.Duration) error { return nil }
-func (noGate) Release([]uint16, string)                            {}
+func (noGate) Hold(context.Context, []uint16, time.Duration) error           { return nil }
+func (noGate) Extend(_ []uint16, limit time.Duration) (time.Duration, error) { return limit, nil }
+func (noGate) Release([]uint16, string)                                      {}
+func (noGate) Waiting([]uint16) bool                                         { return false }
 
 // recall reads what the journal knows of earlier jobs.
 func (c *Coordinator) recall() error {

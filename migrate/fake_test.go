@@ -266,6 +266,10 @@ func (g *fakeGate) Release(slots []uint16, _ string) {
 	}
 }
 
+func (g *fakeGate) Extend(_ []uint16, limit time.Duration) (time.Duration, error) { return limit, nil }
+
+func (g *fakeGate) Waiting([]uint16) bool { return false }
+
 func (g *fakeGate) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -32,12 +32,32 @@ func (h *holds) Hold(ctx context.Context, slots []uint16, limit time.Duration) e
 	h.count.hold()
 	source := h.source(slots)
 	h.mu.Lock()
+	more := false // the pacer counts sources, not holds
+	for _, was := range h.held {
+		more = more || was == source
+	}
 	for _, s := range slots {
 		h.held[s] = source
 	}
 	h.mu.Unlock()
-	h.pace.held(source, true)
+	if !more {
+		h.pace.held(source, true)
+	}
 	return nil
+}
+
+// Extend changes nothing for the pacer: the slots are held as before.
+func (h *holds) Extend(slots []uint16, limit time.Duration) (time.Duration, error) {
+	return h.gate.Extend(slots, limit)
+}
+
+// Waiting tells the pacer too, which hears it from the data path's pulse only later.
+func (h *holds) Waiting(slots []uint16) bool {
+	if !h.gate.Waiting(slots) {
+		return false
+	}
+	h.pace.want(map[string]bool{h.source(slots): true})
+	return true
 }
 
 func (h *holds) Release(slots []uint16, owner string) {

@@ -118,7 +118,7 @@ func (p *pacer) Batch() (keys int, bytes int64) {
 }
 
 // Wait returns when a batch may go, or ctx ends. Keys that clients wait for go at once, and are paid for later.
-func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes int64) error {
+func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes int64, waited func() bool) error {
 	p.mu.Lock()
 	p.earnLocked()
 	p.keyDebt += float64(keys)
@@ -132,7 +132,7 @@ func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes
 			pause = p.pauseLocked(l, source, target)
 		}
 		p.mu.Unlock()
-		if pause <= 0 {
+		if pause <= 0 || waited != nil && waited() {
 			return ctx.Err()
 		}
 		if err := sleep(ctx, min(pause, waitPiece)); err != nil {
@@ -142,8 +142,8 @@ func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes
 }
 
 // waitPiece is how long a wait goes on without a look: clients may have come meanwhile that wait for the keys, or the end of
-// the job.
-const waitPiece = 100 * time.Millisecond
+// the job. Clients with commands that need several keys wait for as long as it takes to notice them.
+const waitPiece = 20 * time.Millisecond
 
 // urgent says that clients wait for keys of this source.
 func (l *lane) urgent() bool { return l.held > 0 || time.Now().Before(l.wanted) }

@@ -54,7 +54,7 @@ func TestAJobKeepsToItsBounds(t *testing.T) {
 			p := testPacer(tt.o)
 			began := time.Now()
 			for range 4 { // 400 keys of 100 bytes are 0.4 s, less a tenth of credit
-				if err := p.Wait(context.Background(), "a", "b", 100, 10_000); err != nil {
+				if err := p.Wait(context.Background(), "a", "b", 100, 10_000, nil); err != nil {
 					t.Fatal(err)
 				}
 				if p.reason() != "" && p.reason() != tt.reason {
@@ -74,7 +74,7 @@ func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	for range 100 { // a hundred seconds' worth
-		if err := p.Wait(ctx, "a", "b", 10, 100); err != nil {
+		if err := p.Wait(ctx, "a", "b", 10, 100, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestKeysOfAHalfMovedSlotThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 
 // waitFor waits for a batch of a thousand seconds' worth.
 func waitFor(ctx context.Context, p *pacer, done chan<- error) {
-	done <- p.Wait(ctx, "a", "b", 10_000, 100)
+	done <- p.Wait(ctx, "a", "b", 10_000, 100, nil)
 }
 
 func pulseOf(addr string, p99 time.Duration) *Pulse {
@@ -201,7 +201,7 @@ func TestAShortageSlowsDownAndNeverStops(t *testing.T) {
 		t.Errorf("pause %s, %q", pause, p.reason())
 	}
 	p.short("b", "")
-	if err := p.Wait(context.Background(), "a", "b", 1, 1); err != nil || p.reason() != "" {
+	if err := p.Wait(context.Background(), "a", "b", 1, 1, nil); err != nil || p.reason() != "" {
 		t.Errorf("afterwards: %v, %q", err, p.reason())
 	}
 }

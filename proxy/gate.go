@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"slotproxy/router"
@@ -40,11 +41,12 @@ func (gateLimitError) Error() string { return "hold slots: longer than half of r
 
 func (gateLimitError) Permanent() bool { return true }
 
-// hold is one call of Hold, as all loops see it. Immutable.
+// hold is one call of Hold, as all loops see it. Immutable but for until.
 type hold struct {
 	slots []uint16
-	until int64      // loop time at which it opens by itself
-	told  chan error // from each loop, once: nil when nothing is in flight. It has room for all of them
+	begun int64        // loop time of the call
+	until atomic.Int64 // loop time at which it opens by itself; Extend makes it later
+	told  chan error   // from each loop, once: nil when nothing is in flight. It has room for all of them
 }
 
 // holds are the slots that are held, to refuse a second holder. mu is taken before the inboxes', so that all loops get
@@ -77,7 +79,8 @@ func (p *Proxy) Hold(ctx context.Context, slots []uint16, limit time.Duration) e
 	case limit > p.cfg.Limits.RedirectBudget/2: // what is held must have time left to go elsewhere
 		return errGateLimit
 	}
-	h := &hold{slots: slices.Clone(slots), until: monotonic() + int64(limit), told: make(chan error, len(p.loops))}
+	h := &hold{slots: slices.Clone(slots), begun: monotonic(), told: make(chan error, len(p.loops))}
+	h.until.Store(h.begun + int64(limit))
 	slices.Sort(h.slots)
 	h.slots = slices.Compact(h.slots)
 	switch n := len(h.slots); {
@@ -90,7 +93,7 @@ func (p *Proxy) Hold(ctx context.Context, slots []uint16, limit time.Duration) e
 		return err
 	}
 	err := p.awaitHold(ctx, h)
-	if err == nil && monotonic() >= h.until {
+	if err == nil && monotonic() >= h.until.Load() {
 		err = errGateLate
 	}
 	if err != nil {
@@ -105,7 +108,7 @@ func (p *Proxy) beginHold(h *hold) error {
 	defer p.holds.mu.Unlock()
 	now := monotonic()
 	for _, slot := range h.slots {
-		if other := p.holds.by[slot]; other != nil && now < other.until {
+		if other := p.holds.by[slot]; other != nil && now < other.until.Load() {
 			return errGateTaken
 		}
 	}
@@ -152,6 +155,41 @@ func (p *Proxy) endHold(h *hold) {
 	for _, l := range p.loops {
 		l.post(message{kind: msgCall, call: func(l *loop) { l.dropHold(h) }})
 	}
+}
+
+// Extend makes the hold of these slots last for limit from now on, without opening it in between, and returns for how long it
+// does: three quarters of redirect_budget after its beginning it opens all the same, so that what it holds has time left to go
+// elsewhere. With an error the slots are not held, or not by one hold, and nothing has changed.
+func (p *Proxy) Extend(slots []uint16, limit time.Duration) (time.Duration, error) {
+	h := p.holds.of(slots)
+	if h == nil {
+		return 0, errGateReleased
+	}
+	was, now := h.until.Load(), monotonic()
+	if now >= was {
+		return 0, errGateLate
+	}
+	until := max(was, min(now+int64(limit), h.begun+3*int64(p.cfg.Limits.RedirectBudget/4)))
+	h.until.Store(until)
+	if now = monotonic(); now >= was { // a loop may have opened it before it saw the new end
+		p.endHold(h)
+		return 0, errGateLate
+	}
+	return time.Duration(until - now), nil
+}
+
+// of is the hold that has all of these slots, nil for none.
+func (hs *holds) of(slots []uint16) *hold {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if len(slots) == 0 {
+		return nil
+	}
+	h := hs.by[slots[0]]
+	if slices.ContainsFunc(slots, func(slot uint16) bool { return hs.by[slot] != h }) {
+		return nil
+	}
+	return h
 }
 
 // Release lets the commands of the slots go on: at the node with this address, which owns them now, or where they would
@@ -251,9 +289,9 @@ func (l *loop) wideWaits() bool {
 // nothing is in flight. It comes when all replies of the iteration have been dealt with, because one of them may have
 // made the loop ask the node something further about the slot.
 func (l *loop) checkGates() {
-	l.openGates(func(g *gate) bool { return l.now >= g.until })
+	l.openGates(func(g *gate) bool { return l.now >= g.until.Load() })
 	l.pending = slices.DeleteFunc(l.pending, func(h *hold) bool {
-		late := l.now >= h.until
+		late := l.now >= h.until.Load()
 		if late {
 			h.told <- errGateLate
 		}
@@ -370,10 +408,10 @@ func (l *loop) unpark() {
 // untilGate shortens the sleep of the loop to the next end of a hold.
 func (l *loop) untilGate(d time.Duration) time.Duration {
 	for _, g := range l.gates {
-		d = min(d, max(time.Duration(g.until-l.now), 0))
+		d = min(d, max(time.Duration(g.until.Load()-l.now), 0))
 	}
 	for _, h := range l.pending {
-		d = min(d, max(time.Duration(h.until-l.now), 0))
+		d = min(d, max(time.Duration(h.until.Load()-l.now), 0))
 	}
 	return d
 }

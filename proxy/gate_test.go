@@ -190,12 +190,16 @@ func TestWhatWaitsForAHalfMovedSlotIsSeenAndIsNotHeld(t *testing.T) {
 	took := s.proxy.Pulse().LongHold
 	s.owner.Wait(t, "RENAME {t}a {t}b", 4)
 	until(t, func() bool { return slices.Equal(s.proxy.Pulse().Waiting, []uint16{tSlot}) })
+	if !s.proxy.Waiting([]uint16{1, tSlot}) || s.proxy.Waiting([]uint16{1}) {
+		t.Error("it cannot be seen at once that a command waits, or for which slot")
+	}
 	s.set.Give(s.slot, indexOf(s.set, s.next))
 	s.proxy.Release([]uint16{tSlot}, s.next.Addr())
 	s.want("+OK", "$1")
 	if p := s.proxy.Pulse(); p.LongHold != took || len(p.Waiting) != 0 {
 		t.Errorf("held for %v, waiting for slots %v; want %v, since the gate was open, and none", p.LongHold, p.Waiting, took)
 	}
+	until(t, func() bool { return !s.proxy.Waiting([]uint16{tSlot}) })
 }
 
 func TestAHoldIsRefusedOrEndsAsItShould(t *testing.T) {

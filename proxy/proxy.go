@@ -104,8 +104,9 @@ type Proxy struct {
 
 	holds    holds
 	pulses   pulses
-	audience audience               // of what clients are subscribed to
-	home     atomic.Pointer[string] // address of the node that they listen at, see loop.home
+	refused  [router.Slots]atomic.Int64 // loop time at which a node last had only some of a command's keys, by slot; see Waiting
+	audience audience                   // of what clients are subscribed to
+	home     atomic.Pointer[string]     // address of the node that they listen at, see loop.home
 
 	clients    atomic.Int64  // open sessions, for MaxClients
 	unfinished atomic.Int64  // what is brought to its end although its client has left, see carryOn and forsake

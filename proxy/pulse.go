@@ -186,6 +186,20 @@ func (l *loop) addSample(sum *sample) {
 	sum.longHold = max(sum.longHold, l.longHold)
 }
 
+// refusedFor is how long a command counts as waiting for a half moved slot after a node has refused it: it goes again before
+// that, with some time for a busy loop.
+const refusedFor = 4 * lastRetryWait
+
+// Waiting tells whether a command waits for one of the slots because no node has all of its keys, or had to a moment ago. It
+// does not wait for the loops, so that whoever moves the slots may ask between two batches.
+func (p *Proxy) Waiting(slots []uint16) bool {
+	since := monotonic() - refusedFor
+	return slices.ContainsFunc(slots, func(slot uint16) bool {
+		at := p.refused[slot%router.Slots].Load()
+		return at != 0 && at > since
+	})
+}
+
 // gatedNow counts the client's commands that a gate holds back.
 func (s *session) gatedNow() (n int64) {
 	for r := s.head; r != nil; r = r.next {

@@ -189,6 +189,9 @@ func (l *loop) tryLater(r *request, why waitCause) {
 	if r.hops < 255 {
 		r.hops++
 	}
+	if why == causeTryAgain && r.hasSlot {
+		l.p.refused[r.slot].Store(l.now)
+	}
 	l.wait(r, d, why)
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"slotproxy/migrate/machine"
@@ -12,8 +13,8 @@ import (
 //	source: MIGRATE k --timeout--> IOERR, k stays      client: DEL k -> 1, on the source
 //	target: hangs ------------------------------------------------------> RESTORE k, from its socket
 //
-// So the gate stays closed until the keys are resolved. Where that is not possible, because the target hangs for longer or
-// the gate was open all along, a key that was on the source after MIGRATE's answer and is only on the target later may be
+// So the gate stays closed until the keys are resolved, also while the unit waits for its nodes. Where that is not possible,
+// because the target hangs for longer than the data path may hold commands, or the gate was open all along, a key that was on the source after MIGRATE's answer and is only on the target later may be
 // one that has come back, or one that a client has made anew. Nothing tells them apart, so it stays and is put aside.
 type doubt struct {
 	db     int
@@ -68,6 +69,14 @@ func (m *mover) clear(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// settleDoubts forgets keys of slots of which the target has none, now that nothing can be on its way. targets are its counts.
+func (j *job) settleDoubts(targets []int64) {
+	j.mem.doubts = slices.DeleteFunc(j.mem.doubts, func(d doubt) bool {
+		i := slices.Index(j.unit.Slots, d.slot)
+		return i < 0 || targets[i] == 0
+	})
 }
 
 // suspect puts a key aside that is only on the target and may have been deleted by a client before it came there.

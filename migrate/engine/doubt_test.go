@@ -195,3 +195,44 @@ func TestBatchesAfterARestartAreBoundedByBytes(t *testing.T) {
 		t.Errorf("a MIGRATE carried %d keys of 200 KiB, want some and at most 10", n)
 	}
 }
+
+// TestAKeyThatIsDeletedDoesNotComeBackFromATargetThatHangsForLong has a target that hangs for longer than a gate is closed for a
+// move, a unit that waits for it meanwhile as the machine lets it, and a client that deletes a key as soon as it may.
+func TestAKeyThatIsDeletedDoesNotComeBackFromATargetThatHangsForLong(t *testing.T) {
+	g := &stopGate{}
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1", NodeTimeout: 60 * time.Second}, func(c *engine.Config) { c.Gate = g })
+	from, to := r.cl.Nodes[0], r.cl.Nodes[3]
+	dumps := r.fill(from, []uint16{5}, 20)
+	u := r.unit(1, 5)
+	r.runAll(u, []machine.Step{machine.Prepare, machine.Hold, machine.Open})
+	if err := r.cl.Freeze(to); err != nil {
+		t.Fatal(err)
+	}
+	thaw := time.AfterFunc(5*time.Second, func() { _ = r.cl.Thaw(to) })
+	defer thaw.Stop()
+	gone, deleted := key(5, 7), make(chan any, 1)
+	stop := make(chan struct{})
+	go deleteBehind(r, g, gone, stop, deleted)
+	if got := r.e.Run(t.Context(), u, machine.Move); got.Outcome == machine.Done {
+		t.Fatalf("keys move to a node that hangs: %+v", got)
+	}
+	look := machine.Result{}
+	for end := time.Now().Add(time.Minute); look.Outcome != machine.Done && time.Now().Before(end); {
+		if look = r.e.Run(t.Context(), u, machine.Look); look.Outcome != machine.Done {
+			r.run(u, machine.Release)
+		}
+	}
+	r.runAll(u, gated[1:])
+	close(stop)
+	if n := <-deleted; n == int64(1) {
+		t.Error("the gate was open before the keys in doubt were resolved")
+		delete(dumps, gone)
+		if r.do(to, "EXISTS", gone) != int64(0) {
+			t.Error("a key that was deleted on the source came back on the target")
+		}
+	}
+	r.same(to, dumps)
+	if g.held.Load() {
+		t.Error("the gate is still closed")
+	}
+}

@@ -36,17 +36,23 @@ type Gate interface {
 	// It never waits longer than ctx; with an error nothing is held. After limit the gate opens by itself, whatever has
 	// become of the holder. An error with a method Permanent that says true comes each time: the limit is not allowed, say.
 	Hold(ctx context.Context, slots []uint16, limit time.Duration) error
+	// Extend makes a hold of these slots last for limit from now on, or for as long as it may, and returns for how long. It never
+	// opens in between. With an error it may have opened already.
+	Extend(slots []uint16, limit time.Duration) (time.Duration, error)
 	// Release lets what is held go on: at the node with this address, which owns the slots now, or where it would have gone
 	// for "". Slots that are not held change their owner too.
 	Release(slots []uint16, owner string)
+	// Waiting tells whether commands wait for one of the slots because its keys are on two nodes.
+	Waiting(slots []uint16) bool
 }
 
 // Pacer slows a move down. Safe for concurrent use.
 type Pacer interface {
 	// Batch is how much one MIGRATE may carry now.
 	Batch() (keys int, bytes int64)
-	// Wait returns when a batch of this size may go, or ctx ends.
-	Wait(ctx context.Context, source, target string, keys int, bytes int64) error
+	// Wait returns when a batch of this size may go, or ctx ends. It asks again and again whether clients wait for the keys:
+	// then they go at once. waited is nil when nobody can.
+	Wait(ctx context.Context, source, target string, keys int, bytes int64, waited func() bool) error
 	// Moved tells how long a batch took.
 	Moved(source, target string, keys int, bytes int64, took time.Duration)
 }

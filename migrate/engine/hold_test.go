@@ -34,6 +34,10 @@ func (g *strictGate) Hold(_ context.Context, _ []uint16, limit time.Duration) er
 }
 
 func (g *strictGate) Release([]uint16, string) {}
+func (g *strictGate) Extend([]uint16, time.Duration) (time.Duration, error) {
+	return 0, errors.New("not longer")
+}
+func (g *strictGate) Waiting([]uint16) bool { return false }
 
 func TestAHoldIsNeverLongerThanTheGateAllows(t *testing.T) {
 	for _, c := range []struct {

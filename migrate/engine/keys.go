@@ -25,6 +25,12 @@ func (m *mover) recover(ctx context.Context, f refusedBatch) error {
 	if !inDoubt(f.text) && !isBusy(f.text) {
 		return &refusal{m.source.Addr, "MIGRATE", f.text}
 	}
+	if err := m.joinGate(false); err != nil {
+		return err
+	}
+	if inDoubt(f.text) {
+		m.stretch()
+	}
 	if !m.held() {
 		// A client that deletes such a key on the source would be sent to a copy on the target after it.
 		_ = m.closeGate(ctx)
@@ -67,7 +73,7 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 	}
 	defer m.giveBack(m.target.Addr, target)
 	ask := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
-	own := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
+	own := [][]string{cmd("SELECT", strconv.Itoa(m.db)), cmd("INFO", "server")}
 	for _, k := range keys {
 		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
 		own = append(own, cmd("DUMP", k))
@@ -80,9 +86,13 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 	if err != nil {
 		return err
 	}
+	// On the same connection as the values: a source that has been started again has older ones, and then they do not count.
+	if run := infoField(text(ours[1]), "run_id"); run != m.unit.SourceRun && m.unit.SourceRun != "" {
+		return fail(machine.Unknown, "the source has been started again since the slots were opened")
+	}
 	var both []string
 	for i, k := range keys {
-		a, here := ours[1+i].(string)
+		a, here := ours[2+i].(string)
 		b, there := theirs[2+2*i].(string)
 		if !here && there {
 			if err := m.suspect(d, k, b); err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"slotproxy/migrate/machine"
 	"slotproxy/router"
@@ -16,6 +17,9 @@ func (j *job) look(ctx context.Context) error {
 	}
 	if j.target, err = j.successor(ctx, j.unit.Target, j.unit.Source, ""); err != nil {
 		return err
+	}
+	if len(j.mem.doubts) > 0 {
+		j.stretch()
 	}
 	if !j.mem.fresh {
 		if err := j.settle(ctx); err != nil {
@@ -44,16 +48,64 @@ func (j *job) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	j.settleDoubts(b)
 	j.result.Source, j.result.Target = j.source.ID, j.target.ID
 	j.result.SourceEpoch = views[0].Node(j.source.ID).Epoch
+	if j.result.SourceRun, err = j.sourceRun(ctx); err != nil {
+		return err
+	}
+	unowned, err := j.unowned(ctx, views)
+	if err != nil {
+		return err
+	}
 	for i, s := range j.unit.Slots {
 		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s),
-			Unowned: views[0].Owner(s) == nil && views[1].Owner(s) == nil, Migrating: streams, SourceKeys: a[i], TargetKeys: b[i]}
+			Unowned: unowned[s], Migrating: streams, SourceKeys: a[i], TargetKeys: b[i]}
 		j.mark(&l, views[0], j.source.ID)
 		j.mark(&l, views[1], j.target.ID)
 		j.result.Looks = append(j.result.Looks, l)
 	}
 	return nil
+}
+
+// sourceRun names the life of the source's process.
+func (j *job) sourceRun(ctx context.Context) (string, error) {
+	r, err := j.do(ctx, j.source.Addr, cmd("INFO", "server"))
+	if err != nil {
+		return "", err
+	}
+	return infoField(text(r[0]), "run_id"), nil
+}
+
+// unowned are the slots of the unit that no working primary claims in its own view. What others believe does not count: the
+// believed owner may be dead, and its successor not know that it had the slot. A primary that does not answer may claim it.
+func (j *job) unowned(ctx context.Context, ends []*router.View) (map[uint16]bool, error) {
+	out := map[uint16]bool{}
+	for _, s := range j.unit.Slots {
+		if !ends[0].Owns(s) && !ends[1].Owns(s) {
+			out[s] = true
+		}
+	}
+	if len(out) == 0 {
+		return out, nil
+	}
+	var addrs []string
+	t := j.cfg.Topology()
+	for _, i := range t.Primaries() {
+		if n := &t.Nodes[i]; n.ID != j.source.ID && n.ID != j.target.ID {
+			addrs = append(addrs, n.Addr)
+		}
+	}
+	views, err := j.views(ctx, addrs...)
+	if err != nil {
+		return nil, err
+	}
+	for s := range out {
+		if slices.ContainsFunc(views, func(v *router.View) bool { return v.Owns(s) }) {
+			delete(out, s)
+		}
+	}
+	return out, nil
 }
 
 // streams tells whether the source streams the unit's slots to the target: then they are not open as others are, and yet

@@ -21,6 +21,12 @@ const (
 	restStep = 10 * time.Millisecond
 	// rounds is how often a slot that was empty may turn out not to be. Only a client that disregards ASK fills it.
 	rounds = 3
+	// crowdFactor is how much longer than planned a hold may be when commands with several keys wait for the slots anyway: a
+	// tenth of a second, in which two thousand small keys move on a machine that has other work.
+	crowdFactor = 4
+	// crowdBatch is the batch then: a slot of a few thousand keys takes ten of them, and on a busy machine each costs its way
+	// there and back. As many keys as one MIGRATE carries at most.
+	crowdBatch = 512
 	// heldBatches bounds the MIGRATEs of a burst while clients are held: when the target hangs, each waits for its timeout.
 	heldBatches = 8
 )
@@ -41,6 +47,9 @@ type mover struct {
 	rest  int64               // keys to go, by the counts at the start
 	rate  float64             // keys a second
 	stuck int                 // bursts in a row that moved nothing
+	// closing is the gate that is being closed, nil for none; crowded: commands wait for the slots because they are half moved.
+	closing *closing
+	crowded bool
 }
 
 // batch is keys of one slot for one MIGRATE.
@@ -51,7 +60,7 @@ type batch struct {
 
 // move brings the keys over until the source has none.
 func (j *job) move(ctx context.Context) error {
-	if len(j.mem.doubts) > 0 && !j.held() {
+	if len(j.mem.doubts) > 0 {
 		_ = j.closeGate(ctx)
 	}
 	if !j.mem.fresh {
@@ -68,6 +77,7 @@ func (j *job) move(ctx context.Context) error {
 	}
 	defer j.giveBack(j.source.Addr, l)
 	m := &mover{job: j, line: l, rate: assumedRate}
+	defer m.dropGate()
 	if err := m.clear(ctx); err != nil {
 		return err
 	}
@@ -132,6 +142,9 @@ func (m *mover) limit() int {
 	if m.cfg.Pacer != nil {
 		keys, bytes = m.cfg.Pacer.Batch()
 	}
+	if m.crowded {
+		keys, bytes = max(keys, crowdBatch), max(bytes, defaultBatchBytes)
+	}
 	return max(1, min(keys, int(bytes/max(m.mem.weight.mean, 1))))
 }
 
@@ -139,8 +152,8 @@ func (m *mover) limit() int {
 func (m *mover) burst(ctx context.Context, limit int) error {
 	batches, n := m.next(limit)
 	bytes := int64(n) * m.mem.weight.mean
-	if m.cfg.Pacer != nil && !m.held() {
-		if err := m.cfg.Pacer.Wait(ctx, m.source.ID, m.target.ID, n, bytes); err != nil {
+	if m.cfg.Pacer != nil && m.closing == nil && !m.held() {
+		if err := m.cfg.Pacer.Wait(ctx, m.source.ID, m.target.ID, n, bytes, m.waited); err != nil {
 			return fail(machine.Again, "pacing: %v", err)
 		}
 	}
@@ -156,6 +169,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 	// MIGRATE tries a broken connection twice, and its timeout is one of silence; this is only for a source that hangs.
 	r, err := m.line.try(ctx, time.Duration(len(batches))*4*timeout+m.cfg.Limits.Answer, commands...)
 	if err != nil {
+		m.stretch()
 		return err
 	}
 	took := time.Since(began)
@@ -273,21 +287,42 @@ func (m *mover) migrate(timeout time.Duration, replace bool, keys []string) []st
 	return append(append(c, "KEYS"), keys...)
 }
 
-// gate closes or opens the gate as the rest fits the hold budget or does not.
+// gate closes or opens the gate as the rest fits the hold budget or does not. Commands that wait already are held for no longer
+// than they would wait otherwise, so for their sake it is closed earlier.
 func (m *mover) gate(ctx context.Context) error {
+	if err := m.joinGate(true); err != nil {
+		return err
+	}
+	m.waited()
 	budget := m.cfg.Limits.HoldBudget
+	if m.crowded {
+		budget = min(crowdFactor*budget, m.cfg.Limits.Gate/4)
+	}
 	limit := m.cfg.Limits.Gate
 	fits := float64(m.rest) <= m.rate*budget.Seconds()
 	blocks := m.cfg.AllowBlocking && m.silence(1) > limit/2
 	switch held := m.held(); {
+	case m.closing != nil:
 	case held && (blocks || !fits && time.Since(m.mem.heldAt) > min(4*budget, limit/2)):
 		m.openGate("") // clients follow ASK from here on
-	case !held && fits && !blocks, held && m.heldFor() < limit/2: // nothing is in doubt, so it may be open for a moment
+	case held && m.heldFor() < limit/2: // nothing is in doubt, so it may be open for a moment
 		if err := m.closeGate(ctx); neverHolds(err) {
 			return err
 		} // not drained in time: it goes on as it was
+	case !held && fits && !blocks && m.cfg.Gate == nil:
+		return m.closeGate(ctx)
+	case !held && fits && !blocks:
+		m.closing = m.beginClosing(ctx)
 	}
 	return ctx.Err()
+}
+
+// waited looks whether commands wait for the slots, unless that is known. What is behind the gate does not count.
+func (m *mover) waited() bool {
+	if !m.crowded && m.cfg.Gate != nil && !m.held() {
+		m.crowded = m.cfg.Gate.Waiting(m.unit.Slots)
+	}
+	return m.crowded
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

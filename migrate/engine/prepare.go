@@ -13,7 +13,7 @@ import (
 // target has of these slots, somebody else's work, too little memory, keys that would stop both nodes.
 func (j *job) prepare(ctx context.Context) error {
 	asks := []*ask{
-		{addr: j.source.Addr, commands: [][]string{cmd("CLUSTER", "NODES"), cmd("INFO", "memory"), cmd("INFO", "keyspace")}},
+		{addr: j.source.Addr, commands: [][]string{cmd("CLUSTER", "NODES"), cmd("INFO", "memory"), cmd("INFO", "keyspace"), cmd("INFO", "server")}},
 		{addr: j.target.Addr, commands: [][]string{cmd("CLUSTER", "NODES"), cmd("INFO", "memory")}},
 	}
 	if err := j.must(ctx, asks...); err != nil {
@@ -31,6 +31,7 @@ func (j *job) prepare(ctx context.Context) error {
 		return err
 	}
 	j.result.SourceEpoch = source.Node(j.source.ID).Epoch
+	j.result.SourceRun = infoField(text(asks[0].replies[3]), "run_id")
 	counts, err := j.counts(ctx, j.target, j.unit.Slots)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (j *job) prepare(ctx context.Context) error {
 	}
 	// Its share of the rate is waited for before clients are held.
 	n := total(counts)
-	return j.cfg.Pacer.Wait(ctx, j.source.ID, j.target.ID, int(n), n*w.mean)
+	return j.cfg.Pacer.Wait(ctx, j.source.ID, j.target.ID, int(n), n*w.mean, nil)
 }
 
 // checkViews compares what both nodes say of each other and of the slots.

@@ -75,6 +75,15 @@ func (g *gate) Release(slots []uint16, owner string) {
 	g.gate = append(g.gate, strings.TrimSpace(fmt.Sprint("release ", len(slots), " ", owner)))
 }
 
+func (g *gate) Extend(slots []uint16, limit time.Duration) (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gate = append(g.gate, "extend "+strconv.Itoa(len(slots)))
+	return limit, nil
+}
+
+func (g *gate) Waiting([]uint16) bool { return false }
+
 func (r *rig) keep(p engine.Pair) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -101,6 +101,7 @@ type memory struct {
 	heldUntil time.Time // the gate is closed until then at least, unless this engine opens it
 	doubts    []doubt   // what may be on both nodes
 	doubtful  int       // bursts that have left doubts
+	undrained int       // attempts in a row to close the gate that took too long
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
 	committed bool
 	migration string // name of the atomic migration

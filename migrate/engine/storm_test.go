@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,17 @@ func (g *stopGate) Hold(_ context.Context, _ []uint16, limit time.Duration) erro
 }
 
 func (g *stopGate) open() { g.held.Store(false) }
+
+// Extend lets a hold last for twenty seconds at most.
+func (g *stopGate) Extend(_ []uint16, limit time.Duration) (time.Duration, error) {
+	limit = min(limit, 20*time.Second)
+	if !g.held.Load() || !g.timer.Reset(limit) {
+		return 0, errors.New("not held any more")
+	}
+	return limit, nil
+}
+
+func (g *stopGate) Waiting([]uint16) bool { return false }
 
 func (g *stopGate) Release([]uint16, string) {
 	if g.timer != nil {

@@ -21,8 +21,10 @@ type Unit struct {
 	Committed bool `json:"committed,omitempty"`
 	// SourceEpoch is the source's configEpoch when the unit was opened; 0: not known.
 	SourceEpoch uint64 `json:"source_epoch,omitempty"`
-	// Failover: the source is not the one, or not in the epoch, that the unit was first opened at. Of a key on both nodes
-	// the target's copy counts then, since the new source may lag; else the source's.
+	// SourceRun is the run_id of the source's process then; "": not known. One that is started again has what its disk has.
+	SourceRun string `json:"source_run,omitempty"`
+	// Failover: the source is not the one, not in the epoch or not the process that the unit was first opened at. Of a key on
+	// both nodes the target's copy counts then, since the new source may lag; else the source's.
 	Failover bool `json:"failover,omitempty"`
 }
 

@@ -289,8 +289,9 @@ func (m *Machine) split(u *unit, arrived []uint16) {
 // follow takes the primaries of the two shards from a Look: after a failover they are others.
 func (m *Machine) follow(u *unit, r Result) {
 	changed := r.Source != "" && r.Source != u.Source
-	if !changed && u.opened && r.SourceEpoch != 0 && u.SourceEpoch != 0 {
-		changed = r.SourceEpoch != u.SourceEpoch
+	if !changed && u.opened {
+		changed = r.SourceEpoch != 0 && u.SourceEpoch != 0 && r.SourceEpoch != u.SourceEpoch ||
+			r.SourceRun != "" && u.SourceRun != "" && r.SourceRun != u.SourceRun
 	}
 	target := r.Target != "" && r.Target != u.Target
 	if !changed && !target {
@@ -303,6 +304,9 @@ func (m *Machine) follow(u *unit, r Result) {
 	}
 	if r.SourceEpoch != 0 {
 		u.SourceEpoch = r.SourceEpoch
+	}
+	if r.SourceRun != "" {
+		u.SourceRun = r.SourceRun
 	}
 	if r.Source != "" {
 		u.Source = r.Source

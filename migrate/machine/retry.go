@@ -78,7 +78,7 @@ func (m *Machine) answered(u *unit, r Result) {
 	default:
 		switch r.Step {
 		case Prepare:
-			u.SourceEpoch = r.SourceEpoch
+			u.SourceEpoch, u.SourceRun = r.SourceEpoch, r.SourceRun
 		case Hold:
 			u.undrained = 0
 		}

@@ -187,6 +187,8 @@ func (s *script) result(f []string, reason string) Result {
 			r.Target = value
 		case "epoch":
 			r.SourceEpoch = uint64(atoi(s.t, value))
+		case "run":
+			r.SourceRun = value
 		default:
 			r.Looks = append(r.Looks, lookOf(s.t, w)...)
 		}

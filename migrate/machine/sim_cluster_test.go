@@ -48,6 +48,8 @@ type simNode struct {
 	keys                 [simSlots][simKeys]int
 	migrating, importing [simSlots]int // shard, or closedSlot
 	full                 bool          // no memory
+	disk                 [simSlots][simKeys]int
+	life                 int // how often it has been started
 }
 
 type claim struct{ owner, epoch int }
@@ -115,6 +117,9 @@ func newWorld(rng *rand.Rand) *world {
 				p.keys[s][k], w.shards[p.shard].replica.keys[s][k] = w.value, w.value
 			}
 		}
+	}
+	for _, n := range w.nodes {
+		n.disk = n.keys
 	}
 	return w
 }
@@ -283,6 +288,35 @@ func (w *world) failover(i int) {
 	}
 	for _, j := range w.jobs {
 		if j.state < arrived && (j.src == was || j.dst == was) {
+			j.state = cleaning
+		}
+	}
+}
+
+// restart starts a primary again, before anybody takes it for failed, with the keys that its disk has. Those of slots that
+// are not its own are dropped, as 8.0 and later do.
+func (w *world) restart(n *simNode) {
+	if !w.serves(n) {
+		return
+	}
+	n.life++
+	w.failovers++
+	w.tell("%s is started again", n.id)
+	for s := range simSlots {
+		for k, v := range n.disk[s] {
+			if !n.owns(s) && n.importing[s] == closedSlot {
+				v = absent
+			}
+			if was := n.keys[s][k]; was != v && (was != absent || w.acked[s][k] == absent) {
+				w.tainted[s][k] = true
+			}
+			n.keys[s][k] = v
+		}
+	}
+	sh := w.shards[n.shard]
+	sh.replica.keys, sh.lag = n.keys, nil
+	for _, j := range w.jobs {
+		if j.state < arrived && (j.src == n || j.dst == n) {
 			j.state = cleaning
 		}
 	}

@@ -1,6 +1,9 @@
 package machine
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // task is one Run on the model's nodes, a command at a time.
 type task struct {
@@ -11,6 +14,7 @@ type task struct {
 	moving bool
 	// how a command ends that fails by chance
 	forceLate bool
+	lives     [2]int // of source and target when it began
 }
 
 const (
@@ -43,8 +47,12 @@ func (s *sim) advance(t *task) *Result {
 	if !w.serves(src) || !w.serves(dst) {
 		return t.result(NodeLost, "node lost")
 	}
+	lives := [2]int{src.life, dst.life}
+	if t.looked && t.lives != lives {
+		return t.result(Unknown, "connection lost")
+	}
 	if !t.looked {
-		t.looked = true
+		t.looked, t.lives = true, lives
 		if s.chaos && t.run.Step != Close && w.rng.IntN(againRate) == 0 {
 			return t.result(Again, "busy")
 		}
@@ -61,7 +69,7 @@ func (s *sim) advance(t *task) *Result {
 	if len(t.todo) == 0 {
 		r := t.end()
 		full := t.result(r.Outcome, r.Reason)
-		full.SourceEpoch = r.SourceEpoch
+		full.SourceEpoch, full.SourceRun = r.SourceEpoch, r.SourceRun
 		return full
 	}
 	op := t.todo[0]
@@ -88,6 +96,9 @@ func (s *sim) fault(t *task, op func()) bool {
 	}
 	return true
 }
+
+// run names the life of a node's process.
+func (n *simNode) run() string { return fmt.Sprint(n.id, " ", n.life) }
 
 func done() Result { return Result{Outcome: Done} }
 
@@ -143,7 +154,7 @@ func (s *sim) prepared(slots []int, src, dst *simNode) Result {
 			return Result{Outcome: Blocked, Reason: "keys or no room on the target"}
 		}
 	}
-	return Result{Outcome: Done, SourceEpoch: uint64(src.epoch)}
+	return Result{Outcome: Done, SourceEpoch: uint64(src.epoch), SourceRun: src.run()}
 }
 
 func (w *world) importSlot(dst, src *simNode, x int) bool {
@@ -179,6 +190,9 @@ func (s *sim) moveSome(t *task, src, dst *simNode) *Result {
 				return t.result(Unknown, "MOVED")
 			}
 			replace := dst.keys[x][k] != absent
+			if replace && t.run.Unit.SourceRun != src.run() {
+				return t.result(Unknown, "the source has been started again")
+			}
 			if replace && t.run.Unit.Failover { // the new source lags: the target's copy counts
 				w.part(src, x, k)
 				return nil
@@ -304,7 +318,7 @@ func (s *sim) lookStep(t *task) *Result {
 		return ours
 	})
 	r := t.result(Done, "")
-	r.Source, r.Target, r.SourceEpoch = src.id, dst.id, uint64(src.epoch)
+	r.Source, r.Target, r.SourceEpoch, r.SourceRun = src.id, dst.id, uint64(src.epoch), src.run()
 	for _, x := range w.slots(u) {
 		l := SlotLook{
 			Slot: uint16(x), SourceOwns: src.owns(x), TargetOwns: dst.owns(x),

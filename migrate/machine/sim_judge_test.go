@@ -164,7 +164,7 @@ func (s *sim) judgeSlot(x int, orphans bool) {
 
 // kindly: nothing has happened that a job may fail from.
 func (s *sim) kindly() bool {
-	for _, h := range []int{failing, freezing, commands, filling, troubles, breaking, meddling} {
+	for _, h := range []int{failing, freezing, commands, filling, troubles, breaking, meddling, restarting} {
 		if s.hazard[h] {
 			return false
 		}

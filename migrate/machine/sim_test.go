@@ -65,6 +65,7 @@ const (
 	troubles
 	breaking
 	meddling
+	restarting
 	hazards
 )
 
@@ -344,6 +345,12 @@ func (s *sim) mischief() {
 		}
 	case meddling:
 		w.meddle()
+	case restarting:
+		if rng.IntN(2) == 0 {
+			n.disk = n.keys
+		} else {
+			w.restart(n)
+		}
 	case breaking:
 		s.broken = s.broken || rng.IntN(4) == 0
 	}

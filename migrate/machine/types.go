@@ -66,7 +66,7 @@ type SlotLook struct {
 	SourceOwns, TargetOwns bool // each in its own view
 	Migrating, Importing   bool // between the shards of source and target, whichever of their nodes the mark names
 	OtherOpen              bool // open to or from a third shard
-	Unowned                bool // no primary claims it
+	Unowned                bool // no working primary claims it in its own view
 	SourceKeys, TargetKeys int64
 }
 
@@ -84,6 +84,7 @@ type Result struct {
 	// Source and Target are the primaries of the two shards now, of Look; they differ from the unit's after a failover.
 	Source, Target string
 	SourceEpoch    uint64 // configEpoch of the source, of Prepare and Look; 0: not known
+	SourceRun      string // run_id of the source, of Prepare and Look; "": not known
 }
 
 // Event is an input of the machine: Result, Woken, Command or Trouble.

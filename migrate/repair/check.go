@@ -171,6 +171,11 @@ func (a action) String() string {
 		return fmt.Sprintf("%s CLUSTER SETSLOT %d STABLE, and %s too, unless that has keys of it by then: they move on", a.at.addr, a.slot, a.shut.Target)
 	case a.alone != nil:
 		return fmt.Sprintf("%s CLUSTER SETSLOT %d STABLE, unless another node has keys of it by then: they move on", a.at.addr, a.slot)
+	case a.counted:
+		return fmt.Sprintf("%s CLUSTER SETSLOT %d STABLE, unless it has keys of it by then", a.at.addr, a.slot)
+	case a.yield != nil:
+		return fmt.Sprintf("%s MIGRATE the keys of slot %d that %s does not have there, drop the rest, then CLUSTER SETSLOT %d NODE %s",
+			a.at.addr, a.slot, a.yield.addr, a.slot, a.yield.id)
 	case a.merge != nil:
 		return fmt.Sprintf("%s MIGRATE the keys of slot %d that %s does not have there, drop the rest", a.at.addr, a.slot, a.merge.addr)
 	case a.drop:

@@ -3,6 +3,7 @@ package repair
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"slotproxy/migrate/engine"
@@ -26,17 +27,15 @@ func (d *Doctor) Fix(ctx context.Context, o Options) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		actions := d.actions(now, list, o)
-		if o.DryRun || len(actions) == 0 {
+		cures := d.cures(now, list, o)
+		if o.DryRun || len(cures) == 0 {
 			r := d.report(now, list)
-			r.describe(actions, o)
+			r.describe(slices.Concat(cures...), o)
 			r.Done = done
 			return r, nil
 		}
-		for _, a := range actions {
-			outcome := d.perform(ctx, a)
-			done = append(done, a.String()+": "+outcome)
-			d.Log.Info("repair", "node", a.at.addr, "cause", a.String(), "code", outcome)
+		for _, c := range cures {
+			done = append(done, d.treat(ctx, c)...)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
@@ -49,21 +48,42 @@ func (d *Doctor) Fix(ctx context.Context, o Options) (*Report, error) {
 	return r, err
 }
 
-// actions are all that Fix would do now, the orphans' among them if the operator says so.
-func (d *Doctor) actions(p *picture, list []problem, o Options) []action {
-	var all []action
+// treat carries out the actions for one problem, and says how each went. What comes after one that has failed would build on
+// it, so it is left to the next look.
+func (d *Doctor) treat(ctx context.Context, cure []action) (done []string) {
+	failed := false
+	for _, a := range cure {
+		outcome := "not done, as the one before it was not"
+		if !failed {
+			err := d.perform(ctx, a)
+			outcome, failed = "OK", err != nil
+			if failed {
+				outcome = err.Error()
+			}
+		}
+		done = append(done, a.String()+": "+outcome)
+		d.Log.Info("repair", "node", a.at.addr, "cause", a.String(), "code", outcome)
+	}
+	return done
+}
+
+// cures are all that Fix would do now, problem by problem, the orphans' among them if the operator says so.
+func (d *Doctor) cures(p *picture, list []problem, o Options) [][]action {
+	var all [][]action
 	for _, x := range list {
 		a := x.row.repair(x.s)
 		if x.row.kind == "orphans" && o.Orphans != "" && o.Orphans != "keep" {
 			a = x.s.orphanActions(o.Orphans == "delete")
 		}
-		all = append(all, a...)
+		if len(a) > 0 {
+			all = append(all, a)
+		}
 	}
 	for _, f := range d.nodeFindings(p) {
 		if f.Kind == "stuck-export" {
 			for _, n := range p.nodes {
 				if n.addr == f.Node {
-					all = append(all, action{at: n, command: []string{"CLUSTER", "CANCELSLOTMIGRATIONS"}})
+					all = append(all, []action{{at: n, command: []string{"CLUSTER", "CANCELSLOTMIGRATIONS"}}})
 				}
 			}
 		}
@@ -76,7 +96,7 @@ func (s *slotState) orphanActions(drop bool) []action {
 	var list []action
 	for _, n := range s.holders {
 		if drop {
-			list = append(list, s.setslot(n, "IMPORTING", s.owner.id), action{at: n, slot: s.slot, drop: true}, s.stable(n))
+			list = append(list, s.setslot(n, "IMPORTING", s.owner.id), action{at: n, slot: s.slot, drop: true}, s.closing(n, s.owner.id))
 		} else {
 			list = append(list, s.bring(n, s.owner)...)
 		}
@@ -98,25 +118,23 @@ func (r *Report) describe(actions []action, o Options) {
 	}
 }
 
-// perform carries one action out and says how it went.
-func (d *Doctor) perform(ctx context.Context, a action) string {
-	var err error
+// perform carries one action out.
+func (d *Doctor) perform(ctx context.Context, a action) error {
 	switch {
 	case a.move != nil:
-		err = d.move(ctx, *a.move)
+		return d.move(ctx, *a.move)
 	case a.shut != nil:
-		err = d.shut(ctx, *a.shut)
+		return d.shut(ctx, *a.shut)
 	case a.alone != nil:
-		err = d.shutAlone(ctx, a)
+		return d.shutAlone(ctx, a)
+	case a.counted:
+		return d.closeEmpty(ctx, a)
+	case a.yield != nil:
+		return d.yield(ctx, a)
 	case a.merge != nil, a.drop:
-		err = d.clear(ctx, a)
-	default:
-		err = d.send(ctx, a.at.addr, a.command...)
+		return d.clear(ctx, a)
 	}
-	if err != nil {
-		return err.Error()
-	}
-	return "OK"
+	return d.send(ctx, a.at.addr, a.command...)
 }
 
 func (d *Doctor) send(ctx context.Context, addr string, command ...string) error {

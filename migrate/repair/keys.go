@@ -23,8 +23,12 @@ func (d *Doctor) clear(ctx context.Context, a action) error {
 		return err
 	}
 	defer s.Close()
+	info, err := d.text(ctx, a.at.addr, "INFO", "keyspace")
+	if err != nil {
+		return err
+	}
 	moved, dropped := 0, 0
-	for _, db := range a.at.dbs {
+	for _, db := range databases(info) {
 		for {
 			keys, err := keysOf(ctx, s, db, number(a.slot))
 			if err != nil {
@@ -51,6 +55,31 @@ func (d *Doctor) clear(ctx context.Context, a action) error {
 		}
 	}
 	return nil
+}
+
+// keysNow counts the keys of a slot on a node, in all its databases.
+func (d *Doctor) keysNow(ctx context.Context, addr string, slot uint16) (sum int64, err error) {
+	info, err := d.text(ctx, addr, "INFO", "keyspace")
+	if err != nil {
+		return 0, err
+	}
+	s, err := d.Nodes.Session(ctx, addr)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	for _, db := range databases(info) {
+		replies, err := s.Do(ctx, []string{"SELECT", strconv.Itoa(db)}, []string{"CLUSTER", "COUNTKEYSINSLOT", number(slot)})
+		if err != nil {
+			return 0, err
+		}
+		if failed, ok := replies[1].(engine.ServerError); ok {
+			return 0, failed
+		}
+		n, _ := replies[1].(int64)
+		sum += n
+	}
+	return sum, nil
 }
 
 func keysOf(ctx context.Context, s engine.Session, db int, slot string) ([]string, error) {

@@ -18,9 +18,9 @@ type node struct {
 	id, addr string       // addr is where it is dialled
 	view     *router.View // nil: it does not answer
 	self     router.ViewNode
+	run      string // names the life of its process; "": not known
 	err      error
 	keys     *[router.Slots]int64 // of all databases; of primaries only
-	dbs      []int                // databases with keys
 	exports  []export             // of slots that it moves away by itself
 }
 
@@ -178,8 +178,11 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	n.dbs = databases(info)
-	if len(n.dbs) == 0 {
+	if server, err := d.text(ctx, n.addr, "INFO", "server"); err == nil { // a user may be let see the keys only
+		n.run = field(server, "run_id:")
+	}
+	dbs := databases(info)
+	if len(dbs) == 0 {
 		return nil
 	}
 	s, err := d.Nodes.Session(ctx, n.addr)
@@ -187,7 +190,7 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 		return err
 	}
 	defer s.Close()
-	for _, db := range n.dbs {
+	for _, db := range dbs {
 		for from := 0; from < router.Slots; from += countBatch {
 			commands := [][]string{{"SELECT", strconv.Itoa(db)}}
 			for slot := from; slot < from+countBatch; slot++ {
@@ -207,6 +210,16 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 		}
 	}
 	return nil
+}
+
+// field reads a line of INFO.
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(line, name); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
 }
 
 // databases reads INFO keyspace: "db0:keys=5,expires=0,...".

@@ -126,20 +126,16 @@ func inherit(s *slotState) []action {
 	return list
 }
 
-// settleClaims lets the strongest claim win; what the others have of the slot is brought there before they lose it.
-func settleClaims(s *slotState) []action {
+// settleClaims lets the strongest claim win. What the others have of the slot is brought there before anybody hears of the
+// winner's new epoch: who loses a slot by hearing of a higher one deletes its keys.
+func settleClaims(s *slotState) (list []action) {
 	winner := s.strongest()
-	list := []action{{at: winner, command: []string{"CLUSTER", "BUMPEPOCH"}}}
 	for _, n := range s.claims {
-		if n == winner {
-			continue
+		if n != winner {
+			list = append(list, action{at: n, slot: s.slot, yield: winner})
 		}
-		if n.has(s.slot) {
-			list = append(list, action{at: n, slot: s.slot, merge: winner})
-		}
-		list = append(list, s.setslot(n, "NODE", winner.id))
 	}
-	return list
+	return append(list, action{at: winner, command: []string{"CLUSTER", "BUMPEPOCH"}})
 }
 
 // closeReplica closes the slot on the primary, which passes it on (8.0 and later).
@@ -155,7 +151,7 @@ func dropStaleSource(s *slotState) []action {
 	if n.has(s.slot) {
 		return s.bring(n, s.owner)
 	}
-	return []action{s.stable(n)}
+	return []action{s.closing(n, "")} // it cannot be made migrating again, but nobody is sent to it either
 }
 
 // closeIdleTargets closes the targets without keys that the owner does not mean; one that is left is another row's.
@@ -167,7 +163,7 @@ func closeIdleTargets(s *slotState) []action {
 	var list []action
 	for _, e := range s.arriving {
 		if e.n.id != meant && !e.n.has(s.slot) {
-			list = append(list, s.stable(e.n))
+			list = append(list, s.closing(e.n, e.peer))
 		}
 	}
 	return list

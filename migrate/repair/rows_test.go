@@ -23,6 +23,8 @@ type script struct {
 	keys    map[string]int64
 	exports map[string][]any
 	sent    []string // what changes something
+	refuse  string   // what to refuse of that
+	after   func(line string)
 }
 
 func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any, error) {
@@ -49,6 +51,13 @@ func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any
 			out = append(out, n)
 		case strings.HasPrefix(line, "CLUSTER SETSLOT"), strings.HasPrefix(line, "CLUSTER BUMPEPOCH"):
 			s.sent = append(s.sent, addr+" "+line)
+			if s.refuse != "" && strings.Contains(line, s.refuse) {
+				out = append(out, engine.ServerError("ERR refused"))
+				continue
+			}
+			if s.after != nil {
+				s.after(addr + " " + line)
+			}
 			out = append(out, "OK")
 		case strings.HasPrefix(line, "SELECT"):
 			out = append(out, "OK")
@@ -96,12 +105,19 @@ func view(i int, slots [3]string, open string) string {
 	return b.String()
 }
 
+// failed is a view in which b has failed, and its replica follows c.
+func failed(view string) string {
+	view = strings.Replace(view, "master - 0 0 2", "master,fail - 0 0 2", 1)
+	return strings.Replace(view, "slave "+nodeIDs[1], "slave "+nodeIDs[2], 1)
+}
+
 func addrOf(i int) string { return "127.0.0.1:" + strconv.Itoa(i+1) }
 
 func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 	calm := [3]string{"0-5000", "5001-10000", "10001-16383"}
 	without := [3]string{"0-6 8-5000", "5001-10000", "10001-16383"}
 	withB := [3]string{"0-6 8-5000", "7 5001-10000", "10001-16383"}
+	onlyB := [3]string{"0-6 8-5000", "7", "5001-16383"}
 	a, b := nodeIDs[0], nodeIDs[1]
 	tests := []struct {
 		name   string
@@ -112,19 +128,27 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 	}{
 		{"all is well", [4]string{view(0, calm, ""), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "", nil},
 		{"the owner is away", [4]string{"", view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "failed-owner", nil},
+		{"the owner has failed, and its successor does not know of the slot", [4]string{failed(view(0, onlyB, "")), "", failed(view(2, onlyB, "")), failed(view(3, onlyB, ""))},
+			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER DELSLOTS 7", addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
+		{"the owner has failed, and nobody has what it had", [4]string{failed(view(0, onlyB, "")), "", failed(view(2, onlyB, "")), failed(view(3, onlyB, ""))},
+			nil, "failed-owner", nil},
+		{"the owner has failed, and its replica may follow", [4]string{view(0, onlyB, ""), "", view(2, onlyB, ""), view(3, onlyB, "")},
+			map[int]int64{2: 1}, "failed-owner", nil},
+		{"the owner has failed with all of its slots", [4]string{failed(view(0, withB, "")), "", failed(view(2, withB, "")), failed(view(3, withB, ""))},
+			map[int]int64{2: 1}, "failed-owner", nil},
 		{"two claims, the higher epoch counts", [4]string{view(0, calm, ""), view(1, withB, ""), view(2, calm, ""), view(3, calm, "")},
-			map[int]int64{0: 2}, "two-owners", []string{addrOf(1) + " CLUSTER BUMPEPOCH",
-				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest",
-				addrOf(0) + " CLUSTER SETSLOT 7 NODE " + b}},
+			map[int]int64{0: 2}, "two-owners", []string{
+				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest, then CLUSTER SETSLOT 7 NODE " + b,
+				addrOf(1) + " CLUSTER BUMPEPOCH"}},
 		{"nobody claims it, one has keys", [4]string{view(0, without, ""), view(1, without, ""), view(2, without, ""), view(3, without, "")},
 			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
 		{"nobody claims it, two have keys", [4]string{view(0, without, ""), view(1, without, ""), view(2, without, ""), view(3, without, "")},
 			map[int]int64{0: 1, 2: 1}, "no-owner", nil},
 		{"the former owner still moves it", [4]string{view(0, withB, "[7->-"+b+"]"), view(1, withB, ""), view(2, withB, ""), view(3, withB, "")},
-			nil, "stale-migrating", []string{addrOf(0) + " CLUSTER SETSLOT 7 STABLE"}},
+			nil, "stale-migrating", []string{addrOf(0) + " CLUSTER SETSLOT 7 STABLE, unless it has keys of it by then"}},
 		{"the former owner still moves it and has keys", [4]string{view(0, withB, "[7->-"+b+"]"), view(1, withB, ""), view(2, withB, ""), view(3, withB, "")},
 			map[int]int64{0: 3}, "stale-migrating", []string{addrOf(0) + " CLUSTER SETSLOT 7 IMPORTING " + b,
-				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest", addrOf(0) + " CLUSTER SETSLOT 7 STABLE"}},
+				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest", addrOf(0) + " CLUSTER SETSLOT 7 STABLE, unless it has keys of it by then"}},
 		{"the owner imports it", [4]string{view(0, calm, "[7-<-"+b+"]"), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")},
 			nil, "stale-importing", []string{addrOf(0) + " CLUSTER SETSLOT 7 STABLE"}},
 		{"to a node that is gone, a third has keys", [4]string{view(0, calm, "[7->-"+strings.Repeat("e", 40)+"]"), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")},
@@ -149,6 +173,9 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 				s.keys[addrOf(i)] = n
 			}
 			d := &repair.Doctor{Nodes: s, Seeds: []string{addrOf(2)}, Settle: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+			if strings.HasPrefix(tt.name, "the owner has failed") {
+				d.Meant = func(slot uint16) string { return map[uint16]string{7: b}[slot] }
+			}
 			r, err := d.Check(context.Background())
 			if err != nil {
 				t.Fatal(err)

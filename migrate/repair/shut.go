@@ -87,3 +87,60 @@ func (d *Doctor) holder(ctx context.Context, slot uint16) (string, error) {
 		return "", fmt.Errorf("ERR %d nodes have keys of slot %d by now", len(s.holders), slot)
 	}
 }
+
+// closeEmpty closes a slot on one node that must not have keys of it. The last look may be old, so they are counted again while
+// the data path is held: before, and after, when nobody can be sent there any more.
+func (d *Doctor) closeEmpty(ctx context.Context, a action) error {
+	u := journal.Unit{ID: int(a.slot), Source: a.at.id, Slots: []uint16{a.slot}, Engine: "legacy"}
+	defer d.Run(context.WithoutCancel(ctx), u, machine.Release)
+	if err := d.step(ctx, u, machine.Hold); err != nil {
+		return err
+	}
+	if err := d.empty(ctx, a); err != nil {
+		return err
+	}
+	if err := d.send(ctx, a.at.addr, "CLUSTER", "SETSLOT", number(a.slot), "STABLE"); err != nil {
+		return err
+	}
+	err := d.empty(ctx, a)
+	if err == nil || a.peer == "" {
+		return err
+	}
+	if undo := d.send(ctx, a.at.addr, "CLUSTER", "SETSLOT", number(a.slot), "IMPORTING", a.peer); undo != nil {
+		return fmt.Errorf("%w; it is closed nevertheless: %w", err, undo)
+	}
+	return err
+}
+
+// empty is an error when a node has keys of a slot, or cannot be asked.
+func (d *Doctor) empty(ctx context.Context, a action) error {
+	n, err := d.keysNow(ctx, a.at.addr, a.slot)
+	if err == nil && n > 0 {
+		return fmt.Errorf("ERR %s has %d keys of slot %d by now", a.at.addr, n, a.slot)
+	}
+	return err
+}
+
+// yieldTries is how often a node may get keys between the last one that was brought and its giving up: from clients that do not
+// come through this proxy.
+const yieldTries = 3
+
+// yield brings what a node has of a slot to another one that owns it too, and makes it give up its claim; a node refuses that
+// while it has keys. Its keys may have come since the last look.
+func (d *Doctor) yield(ctx context.Context, a action) error {
+	u := journal.Unit{ID: int(a.slot), Source: a.at.id, Slots: []uint16{a.slot}, Engine: "legacy"}
+	defer d.Run(context.WithoutCancel(ctx), u, machine.Release)
+	var err error
+	for range yieldTries {
+		if err := d.step(ctx, u, machine.Hold); err != nil {
+			return err
+		}
+		if err := d.clear(ctx, action{at: a.at, slot: a.slot, merge: a.yield}); err != nil {
+			return err
+		}
+		if err = d.send(ctx, a.at.addr, "CLUSTER", "SETSLOT", number(a.slot), "NODE", a.yield.id); err == nil {
+			return nil
+		}
+	}
+	return err
+}

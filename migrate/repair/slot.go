@@ -2,6 +2,7 @@ package repair
 
 import (
 	"slotproxy/migrate/journal"
+	"slotproxy/router"
 )
 
 // slotState is what the nodes say of one slot.
@@ -70,17 +71,43 @@ func (s *slotState) working(id string) *node {
 	return nil
 }
 
-// away says that the slot has an owner that does not answer.
+// away says that the slot has an owner that does not answer, and which may claim it when it does, it or its replica.
 func (s *slotState) away() *node {
 	for _, n := range s.p.nodes {
 		if n.view == nil {
 			continue
 		}
-		if o := s.p.byID[n.view.OwnerID(s.slot)]; o != nil && o.view == nil {
+		if o := s.p.byID[n.view.OwnerID(s.slot)]; o != nil && o.view == nil && !s.succeeded(o) {
 			return o
 		}
 	}
 	return nil
+}
+
+// succeeded says that a node that does not answer has a successor that does not know of the slot: the others take it for
+// failed, nobody follows it any more, all that it still has is what the journal has just brought there, and one primary has
+// keys of the slot, which it can only have from it. A node without a replica would still have its older slots as well.
+func (s *slotState) succeeded(o *node) bool {
+	if s.d.Meant == nil || s.d.Meant(s.slot) != o.id {
+		return false
+	}
+	failed := false
+	for _, n := range s.p.nodes {
+		if n.view == nil {
+			continue
+		}
+		if !n.self.Primary && n.self.PrimaryID == o.id {
+			return false
+		}
+		v := n.view.Node(o.id)
+		failed = failed || n.self.Primary && v != nil && v.Failed
+		for slot := range uint16(router.Slots) {
+			if n.view.OwnerID(slot) == o.id && s.d.Meant(slot) != o.id {
+				return false
+			}
+		}
+	}
+	return failed && len(s.holders) == 1
 }
 
 // strongest is the claimant that the journal committed to, if it has the data, else the one with the highest epoch.
@@ -135,6 +162,9 @@ type action struct {
 	move    *journal.Unit
 	shut    *journal.Unit // closed at both ends, or moved when the target has keys after all
 	alone   *journal.Unit // closed at the source; there is no target any more
+	counted bool          // the slot is closed at at, when it has no key of it right before and after
+	peer    string        // of counted: the node that it is opened from again, if there are keys after all; "": it cannot be
+	yield   *node         // at gives its claim up to this node, which gets its keys before
 	merge   *node         // keys of the slot at at go to this node, whose copies count
 	drop    bool          // keys of the slot at at are deleted
 }
@@ -144,6 +174,11 @@ func (s *slotState) setslot(at *node, words ...string) action {
 }
 
 func (s *slotState) stable(at *node) action { return s.setslot(at, "STABLE") }
+
+// closing is stable for a node that must not have keys of the slot, and imports it from peer, if that is not "".
+func (s *slotState) closing(at *node, peer string) action {
+	return action{at: at, slot: s.slot, counted: true, peer: peer}
+}
 
 // resume opens the slot where it is not open, and carries on. The source comes last but for the move: its ASK must find
 // the target ready.
@@ -160,7 +195,7 @@ func (s *slotState) resume(from, to *node) (list []action) {
 // unit is the move of the slot, to nobody yet for nil. It has an id of its own: the engine remembers units by it.
 func (s *slotState) unit(from, to *node) *journal.Unit {
 	u := &journal.Unit{ID: int(s.slot), Source: from.id, Slots: []uint16{s.slot}, Engine: "legacy", Online: true,
-		SourceEpoch: from.self.Epoch}
+		SourceEpoch: from.self.Epoch, SourceRun: from.run}
 	if to != nil {
 		u.Target = to.id
 		// A source that does not show the move any more is not what it was when keys went: its successor, or its older self.
@@ -179,5 +214,5 @@ func (s *slotState) shut(from, to *node) []action {
 
 // bring moves keys that a node should not have to the owner. The node must be willing to let go of them.
 func (s *slotState) bring(from, owner *node) []action {
-	return []action{s.setslot(from, "IMPORTING", owner.id), {at: from, slot: s.slot, merge: owner}, s.stable(from)}
+	return []action{s.setslot(from, "IMPORTING", owner.id), {at: from, slot: s.slot, merge: owner}, s.closing(from, owner.id)}
 }
