@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type Coordinator struct {
 	log   *slog.Logger   // immutable
 	store *journal.Store // immutable
 	name  string         // shown to the nodes; immutable
+	own   *ownIDs        // of the connections that have shown it; immutable
 
 	begun chan *drive   // from Start to Run
 	ended chan struct{} // closed when Run returns
@@ -55,7 +57,8 @@ type Coordinator struct {
 	mu      sync.Mutex
 	jobs    []*job // guarded by mu: history and the running one, the oldest first
 	current *job   // guarded by mu: nil when nothing runs
-	busy    string // guarded by mu: why no job may start just now, "" when one may
+	busy    string // guarded by mu: why Run lets no job start just now, "" when one may
+	taken   string // guarded by mu: what has taken the place of a job meanwhile, "" for nothing
 	lastID  int    // guarded by mu
 }
 
@@ -98,7 +101,7 @@ func New(cfg Config) (*Coordinator, error) {
 		instance = cfg.Instance
 	}
 	c := &Coordinator{
-		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence),
+		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence), own: newOwnIDs(),
 		begun: make(chan *drive, 1), ended: make(chan struct{}), load: newWatch(cfg.Load, cfg.Now), busy: unread,
 	}
 	c.check, c.engine, c.core = c.agreement, c.newEngine, newCore
@@ -279,17 +282,17 @@ func slotsIn(ranges [][2]uint16) ([]uint16, error) {
 
 // Start begins to carry out a plan, and returns the id of the job at once. by is who wants it, for the log.
 func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
-	id, err := c.reserve()
+	id, err := c.reserve("another one is just starting")
 	if err != nil {
 		return "", err
 	}
 	d, err := c.prepare(ctx, id, p, o, by)
 	if err != nil {
-		c.setBusy("")
+		c.free()
 		return "", err
 	}
 	c.mu.Lock()
-	c.busy, c.current, c.lastID = "", d.job, c.lastID+1
+	c.taken, c.current, c.lastID = "", d.job, c.lastID+1
 	c.jobs = append(c.jobs, d.job)
 	c.trimLocked()
 	c.mu.Unlock()
@@ -298,18 +301,25 @@ func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options
 	return id, nil
 }
 
-// reserve keeps others from starting a job meanwhile, and returns the id of the new one.
-func (c *Coordinator) reserve() (string, error) {
+// reserve keeps others from starting a job until free, and returns the id of the next one. what says who does.
+func (c *Coordinator) reserve(what string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current != nil {
 		return "", fmt.Errorf("BUSYJOB job %s is running", c.current.id)
 	}
-	if c.busy != "" {
-		return "", fmt.Errorf("BUSYJOB no job can start: %s", c.busy)
+	if why := cmp.Or(c.busy, c.taken); why != "" {
+		return "", fmt.Errorf("BUSYJOB no job can start: %s", why)
 	}
-	c.busy = "another one is just starting"
+	c.taken = what
 	return strconv.Itoa(c.lastID + 1), nil
+}
+
+// free ends a reservation. What Run says stays: it may have ended meanwhile.
+func (c *Coordinator) free() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taken = ""
 }
 
 // trimLocked forgets the oldest jobs; one that runs is among the newest.
