@@ -388,7 +388,9 @@ func (c *Coordinator) order(id, by, word string) error {
 		return fmt.Errorf("ERR Job %s has ended: %s", id, st.State)
 	case word == "pause" && st.State != Running, word == "resume" && st.State != Pausing && st.State != PausedJob:
 		return fmt.Errorf("ERR Job %s is %s", id, st.State)
-	case word == "cancel" && st.State == Stopping:
+	case word == "cancel" && st.State == Stopping && st.Reason != "":
+		return fmt.Errorf("ERR Job %s is ending already, as %s, when the slots in hand are done: %s", id, Failed, st.Reason)
+	case word == "cancel" && st.State == Stopping: // ordered before
 		return nil
 	}
 	o := order{word: word, done: make(chan struct{})}

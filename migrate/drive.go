@@ -136,7 +136,7 @@ func (d *drive) gather(ctx context.Context) (events []machine.Event, orders []or
 			events = append(events, e)
 		case o := <-d.job.orders:
 			orders = append(orders, o)
-			events = append(events, d.obey(o))
+			events = append(events, machine.Command{Word: o.word})
 		case <-d.timer.C:
 			events = d.due()
 		}
@@ -152,17 +152,13 @@ func (d *drive) gather(ctx context.Context) (events []machine.Event, orders []or
 	return events, orders
 }
 
-func (d *drive) obey(o order) machine.Event {
-	if o.word == "cancel" {
-		d.pace.hurry()
-	}
-	return machine.Command{Word: o.word}
-}
-
-// publish shows where the job stands.
+// publish shows where the job stands. Once it is to end, whatever ends it, no unit waits for the pacer before a hold.
 func (d *drive) publish() {
 	v := d.core.View()
 	d.job.follow(&v)
+	if v.State == Stopping {
+		d.pace.hurry()
+	}
 }
 
 // note keeps the figures of a step that has ended.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,5 +92,63 @@ func TestStreamsNeedValkey9AtBothEnds(t *testing.T) {
 		if got := d.engineOf("a", "b"); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
+	}
+}
+
+func TestAJobThatIsToEndDoesNotWaitForThePacer(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(b *bench, id string) // nil: a step cannot succeed
+		want string
+	}{
+		{"somebody else is at work", func(b *bench, _ string) {
+			b.f.with(func() {
+				b.f.clients[b.f.addr(1)] = append(b.f.clients[b.f.addr(1)], fakeClient{id: 999, cmd: "cluster|setslot"})
+			})
+		}, Failed},
+		{"a step cannot succeed", nil, Failed},
+		{"it is cancelled", func(b *bench, id string) {
+			if err := b.c.Cancel(id, "test"); err != nil {
+				b.t.Error(err)
+			}
+		}, Cancelled},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newTurnstile(machine.Move)
+			b := newBench(t, t.TempDir(), newFakeCluster(4), func(ctx context.Context, u machine.Unit, step machine.Step) *machine.Result {
+				if r := s.stop(ctx, u, step); r != nil || step != machine.Move || tt.end != nil {
+					return r
+				}
+				return &machine.Result{Outcome: machine.Fatal, Reason: "no step can succeed"}
+			})
+			var pace atomic.Pointer[pacer]
+			engine := b.c.engine
+			b.c.engine = func(d *drive) runner { pace.Store(d.pace); return engine(d) }
+			b.run()
+			id := b.reshard(1000)
+			<-s.here
+			if tt.end == nil {
+				close(s.open)
+			} else {
+				tt.end(b, id)
+			}
+			p := pace.Load()
+			p.short(b.f.ids[0], "a node that stays short of something")
+			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+			defer cancel()
+			if p.settle(ctx, b.f.ids[0]); ctx.Err() != nil {
+				t.Error("a unit still waits for the pacer")
+			}
+			if st, _ := b.c.Job(id); tt.want == Failed && st.State == Stopping {
+				if err := b.c.Cancel(id, "test"); err == nil || !strings.HasPrefix(err.Error(), "ERR Job 1 is ending already, as failed") {
+					t.Errorf("cancelled now: %v", err)
+				}
+			}
+			if tt.end != nil {
+				close(s.open)
+			}
+			b.ended(id, tt.want)
+		})
 	}
 }
