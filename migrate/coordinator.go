@@ -46,6 +46,8 @@ type Coordinator struct {
 
 	begun chan *drive   // from Start to Run
 	ended chan struct{} // closed when Run returns
+	rest  chan struct{} // closed by Rest
+	freed chan struct{} // from free to Run: the place of a job has been given back
 	load  *watch        // of the clients' work
 	count counters
 	// check says after a job what is wrong with the cluster; "" is nothing. Immutable after New.
@@ -102,7 +104,7 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence), own: newOwnIDs(),
-		begun: make(chan *drive, 1), ended: make(chan struct{}), load: newWatch(cfg.Load, cfg.Now), busy: unread,
+		begun: make(chan *drive, 1), ended: make(chan struct{}), rest: make(chan struct{}), freed: make(chan struct{}, 1), load: newWatch(cfg.Load, cfg.Now), busy: unread,
 	}
 	c.check, c.engine, c.core = c.agreement, c.newEngine, newCore
 	if err := c.recall(); err != nil {
@@ -141,8 +143,9 @@ func (c *Coordinator) recall() error {
 	return nil
 }
 
-// Run goes on with what a restart has interrupted, then carries out jobs until ctx ends; then it returns nil. What is in
-// hand then stays as it is, with its gates open, for the next Run on this folder. It must be called once.
+// Run goes on with what a restart has interrupted, then carries out jobs until ctx ends, or until Rest has been called and
+// nothing is in hand; then it returns nil. What is in hand when ctx ends stays as it is, with its gates open, for the next
+// Run on this folder. It must be called once.
 func (c *Coordinator) Run(ctx context.Context) error {
 	defer c.store.Close()
 	defer close(c.ended)
@@ -157,17 +160,55 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	defer cancel()
 	watching.Go(func() { c.load.run(ctx) })
 	for _, j := range c.unfinished() {
-		c.resume(ctx, pool, j)
+		if !c.atRest() {
+			c.resume(ctx, pool, j)
+		}
 	}
 	c.setBusy("")
-	for {
+	for rest := c.rest; !c.idle(rest == nil); {
 		select {
 		case <-ctx.Done():
-			c.setBusy("the proxy is going away")
+			c.setBusy(goingAway)
 			return nil
 		case d := <-c.begun:
 			d.run(ctx, pool)
+		case <-c.freed:
+		case <-rest:
+			rest = nil
+			c.setBusy(goingAway)
 		}
+	}
+	return nil
+}
+
+const goingAway = "the proxy is going away"
+
+// idle tells whether nothing is left to wait for, once nothing more may begin.
+func (c *Coordinator) idle(last bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return last && c.taken == "" && c.current == nil
+}
+
+// Rest lets nothing more begin, and lets what is in hand finish: slots come to one side, and a job goes on with the others
+// at the next Run on this folder. It returns when Run has ended, or with the error of ctx; then ending the context of Run
+// cuts short what is left. It must be called once, after Run.
+func (c *Coordinator) Rest(ctx context.Context) error {
+	close(c.rest)
+	select {
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Coordinator) atRest() bool {
+	select {
+	case <-c.rest:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -320,6 +361,10 @@ func (c *Coordinator) free() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.taken = ""
+	select {
+	case c.freed <- struct{}{}:
+	default: // Run has not taken notice of the last one
+	}
 }
 
 // trimLocked forgets the oldest jobs; one that runs is among the newest.
@@ -388,6 +433,8 @@ func (c *Coordinator) order(id, by, word string) error {
 		return fmt.Errorf("ERR Job %s has ended: %s", id, st.State)
 	case word == "pause" && st.State != Running, word == "resume" && st.State != Pausing && st.State != PausedJob:
 		return fmt.Errorf("ERR Job %s is %s", id, st.State)
+	case word == "resume" && c.atRest():
+		return errClosed
 	case word == "cancel" && st.State == Stopping && st.Reason != "":
 		return fmt.Errorf("ERR Job %s is ending already, as %s, when the slots in hand are done: %s", id, Failed, st.Reason)
 	case word == "cancel" && st.State == Stopping: // ordered before

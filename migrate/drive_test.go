@@ -134,7 +134,9 @@ func TestAJobThatIsToEndDoesNotWaitForThePacer(t *testing.T) {
 				tt.end(b, id)
 			}
 			p := pace.Load()
-			p.short(b.f.ids[0], "a node that stays short of something")
+			p.mu.Lock()
+			p.laneLocked(b.f.ids[0]).free = time.Now().Add(time.Hour)
+			p.mu.Unlock()
 			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
 			if p.settle(ctx, b.f.ids[0]); ctx.Err() != nil {
@@ -150,5 +152,86 @@ func TestAJobThatIsToEndDoesNotWaitForThePacer(t *testing.T) {
 			}
 			b.ended(id, tt.want)
 		})
+	}
+}
+
+func TestAJobComesToRestBeforeTheProxyEnds(t *testing.T) {
+	dir, s := t.TempDir(), newTurnstile(machine.Move)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(3000)
+	<-s.here
+	ended := make(chan error, 1)
+	go func() { ended <- b.c.Rest(context.Background()) }()
+	b.wait(id, "pausing", func(st Status) bool { return st.State == Pausing })
+	if err := b.c.Resume(id, "test"); err == nil {
+		t.Error("it was resumed while the proxy goes away")
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("Rest does not wait for the slots in hand: %v", err)
+	default:
+	}
+	close(s.open)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	st, _ := b.c.Job(id)
+	if !st.Finished.IsZero() || st.SlotsDone == 0 || st.SlotsDone == 3000 || st.SlotsDone != b.f.owned(3) || b.gate.count() > 0 {
+		t.Errorf("at rest: %+v, the target has %d slots, %d are held", st, b.f.owned(3), b.gate.count())
+	}
+	b.runner.mu.Lock()
+	for _, step := range b.runner.steps {
+		if step == machine.Close.String() || step == machine.Cancel.String() {
+			t.Errorf("a unit was rolled back: %v", b.runner.steps)
+		}
+	}
+	b.runner.mu.Unlock()
+	later := newBench(t, dir, b.f, nil).run()
+	if st := later.ended(id, Success); st.SlotsDone != 3000 {
+		t.Errorf("after a restart %d of 3000 slots are done", st.SlotsDone)
+	}
+}
+
+func TestWhatCannotComeToRestIsCutShort(t *testing.T) {
+	dir, s := t.TempDir(), newTurnstile(machine.Move)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(500)
+	<-s.here
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := b.c.Rest(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	b.stop()
+	newBench(t, dir, b.f, nil).run().ended(id, Success)
+}
+
+func TestAPausedJobAndAnIdleCoordinatorAreAtRest(t *testing.T) {
+	dir := t.TempDir()
+	s := newTurnstile(machine.Move)
+	close(s.open)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(3000)
+	<-s.here
+	if err := b.c.Pause(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{true, false} {
+		b.wait(id, "paused", func(st Status) bool { return st.State == PausedJob })
+		if err := b.c.Rest(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		if again {
+			b = newBench(t, dir, b.f, nil).run() // it is still paused then
+		}
+	}
+	idle := newBench(t, t.TempDir(), b.f, nil).run()
+	if err := idle.c.Rest(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := idle.c.reserve("test"); err == nil || !strings.HasSuffix(err.Error(), goingAway) {
+		t.Errorf("a job could start: %v", err)
 	}
 }
