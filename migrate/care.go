@@ -8,6 +8,7 @@ import (
 
 	"slotproxy/migrate/engine"
 	"slotproxy/migrate/journal"
+	"slotproxy/migrate/machine"
 	"slotproxy/migrate/members"
 	"slotproxy/migrate/plan"
 	"slotproxy/migrate/repair"
@@ -22,25 +23,42 @@ const careJob = "0"
 
 // Check says what is wrong with the cluster. It changes nothing, and may run beside a job, whose slots it shows as open.
 func (c *Coordinator) Check(ctx context.Context) (*Report, error) {
-	e := c.careEngine()
+	e := c.careEngine(c.cfg.Nodes)
 	defer e.Close()
-	return c.doctor(e).Check(ctx)
+	return c.doctor(c.cfg.Nodes, e.Run).Check(ctx)
 }
 
 // Fix puts right what Check finds, as far as it can be put right without asking; o.DryRun only says how.
 func (c *Coordinator) Fix(ctx context.Context, o FixOptions, by string) (*Report, error) {
-	e := c.careEngine()
-	defer e.Close()
-	d := c.doctor(e)
 	if o.DryRun {
-		return d.Fix(ctx, o)
+		e := c.careEngine(c.cfg.Nodes)
+		defer e.Close()
+		return c.doctor(c.cfg.Nodes, e.Run).Fix(ctx, o)
 	}
 	var r *Report
-	err := c.alone(ctx, "fix", by, func() (err error) {
-		r, err = d.Fix(ctx, o)
+	err := c.alone(ctx, "fix", by, func(ctx context.Context, here *presence) (err error) {
+		nodes := guard{c.cfg.Nodes, here}
+		e := c.careEngine(nodes)
+		defer e.Close()
+		r, err = c.doctor(nodes, looking{e, here}.Run).Fix(ctx, o)
 		return err
 	})
 	return r, err
+}
+
+// looking does steps as a job does them: on a fresh look at the two nodes.
+type looking struct {
+	runner
+	presence *presence
+}
+
+func (l looking) Run(ctx context.Context, u machine.Unit, s machine.Step) machine.Result {
+	if changes(s) {
+		if err := l.presence.fresh(ctx, u.Source, u.Target); err != nil {
+			return machine.Result{Unit: u.ID, Step: s, Outcome: outcomeOf(err), Reason: err.Error()}
+		}
+	}
+	return l.runner.Run(ctx, u, s)
 }
 
 // Create makes one cluster of new nodes, with so many replicas for each primary. It returns who sits where.
@@ -49,29 +67,30 @@ func (c *Coordinator) Create(ctx context.Context, addrs []string, replicas int, 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.reserve(); err != nil {
+	// New nodes have no part in the cluster that presences are for, and Create refuses nodes that have joined one.
+	if _, err := c.reserve("create is at work"); err != nil {
 		return nil, err
 	}
-	defer c.setBusy("")
+	defer c.free()
 	c.log.Info("create", "by", by, "count", len(addrs))
-	return seats, c.registrar().Create(ctx, seats)
+	return seats, c.registrar(c.cfg.Nodes).Create(ctx, seats)
 }
 
 // AddNode takes a new node into the cluster, as a primary without slots or as a replica of another node.
 func (c *Coordinator) AddNode(ctx context.Context, addr, replicaOf, by string) error {
-	return c.alone(ctx, "add node", by, func() error {
+	return c.alone(ctx, "add node", by, func(ctx context.Context, here *presence) error {
 		t, of, err := c.named(ctx, replicaOf)
 		if err != nil {
 			return err
 		}
 		defer c.cfg.Refresh()
-		return c.registrar().Add(ctx, t, addr, of)
+		return c.registrar(guard{c.cfg.Nodes, here}).Add(ctx, t, addr, of)
 	})
 }
 
 // DelNode takes a node without slots out of the cluster. Nodes that could not be told are in the error's text.
 func (c *Coordinator) DelNode(ctx context.Context, node, by string) error {
-	return c.alone(ctx, "delete node", by, func() error {
+	return c.alone(ctx, "delete node", by, func(ctx context.Context, here *presence) error {
 		t, id, err := c.named(ctx, node)
 		if err != nil {
 			return err
@@ -80,7 +99,7 @@ func (c *Coordinator) DelNode(ctx context.Context, node, by string) error {
 			return errors.New("ERR Unknown node")
 		}
 		defer c.cfg.Refresh()
-		skipped, err := c.registrar().Remove(ctx, t, id)
+		skipped, err := c.registrar(guard{c.cfg.Nodes, here}).Remove(ctx, t, id)
 		if err == nil && len(skipped) > 0 {
 			err = fmt.Errorf("ERR The node is removed, but these nodes could not be told: %s", strings.Join(skipped, "; "))
 		}
@@ -88,24 +107,40 @@ func (c *Coordinator) DelNode(ctx context.Context, node, by string) error {
 	})
 }
 
-// alone does something while no job runs here and no other coordinator is at work.
-func (c *Coordinator) alone(ctx context.Context, what, by string, do func() error) error {
-	if _, err := c.reserve(); err != nil {
+// alone does something while no job runs here and no other coordinator is at work. Others are looked for all the time; when
+// one goes before us, the context that do gets ends.
+func (c *Coordinator) alone(ctx context.Context, what, by string, do func(ctx context.Context, here *presence) error) error {
+	if _, err := c.reserve(what + " is at work"); err != nil {
 		return err
 	}
-	defer c.setBusy("")
+	defer c.free()
 	here := newPresence(c)
 	if err := here.enter(ctx); err != nil {
 		return err
 	}
 	defer here.leave()
+	ctx, stop := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	defer func() { <-watched }()
+	defer stop(nil)
+	go here.run(ctx, func(reason string) { stop(foreignError(reason)) }, watched)
 	c.log.Info(what, "by", by)
-	err := do()
+	err := do(ctx, here)
+	var foreign foreignError
+	if err != nil && errors.As(context.Cause(ctx), &foreign) {
+		err = fmt.Errorf("%w: %s was stopped", foreign, what)
+	}
 	if err != nil {
 		c.log.Warn(what+" failed", "by", by, "err", err)
 	}
 	return err
 }
+
+// foreignError says who else was seen at work.
+type foreignError string
+
+func (e foreignError) Error() string        { return string(e) }
+func (e foreignError) Is(target error) bool { return target == errForeign }
 
 // named finds the id of a node that a person names; "" stays "".
 func (c *Coordinator) named(ctx context.Context, name string) (*router.Table, string, error) {
@@ -124,26 +159,26 @@ func (c *Coordinator) named(ctx context.Context, name string) (*router.Table, st
 	return t, id, err
 }
 
-func (c *Coordinator) registrar() *members.Registrar {
-	return &members.Registrar{Nodes: c.cfg.Nodes, Say: func(format string, args ...any) {
+func (c *Coordinator) registrar(nodes engine.Nodes) *members.Registrar {
+	return &members.Registrar{Nodes: nodes, Say: func(format string, args ...any) {
 		c.log.Info("members", "cause", fmt.Sprintf(format, args...))
 	}}
 }
 
 // careEngine finishes what others have begun: every open slot is its own.
-func (c *Coordinator) careEngine() *engine.Engine {
+func (c *Coordinator) careEngine(nodes engine.Nodes) *engine.Engine {
 	return engine.New(engine.Config{
-		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Gate: c.cfg.Gate,
+		Nodes: nodes, Topology: c.cfg.Topology, Gate: c.cfg.Gate,
 		Limits: engine.Limits{Gate: c.cfg.HoldMax},
 		Ours:   func(uint16) bool { return true },
 		Side:   func(p engine.Pair) error { return c.keep(careJob, p) },
 	})
 }
 
-func (c *Coordinator) doctor(e *engine.Engine) *repair.Doctor {
+func (c *Coordinator) doctor(nodes engine.Nodes, run func(context.Context, machine.Unit, machine.Step) machine.Result) *repair.Doctor {
 	meant := c.meant()
 	return &repair.Doctor{
-		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Run: e.Run, Log: c.log,
+		Nodes: nodes, Topology: c.cfg.Topology, Run: run, Log: c.log,
 		Meant: func(slot uint16) string {
 			if r := meant[slot]; r != nil {
 				return r.Unit.Target

@@ -1,13 +1,18 @@
 package migrate
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"slotproxy/migrate/engine"
 	"slotproxy/migrate/journal"
+	"slotproxy/migrate/machine"
 )
 
 func TestTheSideFileOfARepairHasEveryByteOfAValue(t *testing.T) {
@@ -60,4 +65,79 @@ func TestARepairKnowsThatTheSourceOfTheJournalsUnitHasChanged(t *testing.T) {
 	if failedOver(nil, now) {
 		t.Error("without a journal there is a failover")
 	}
+}
+
+// careBench is a coordinator that has begun.
+func careBench(t *testing.T) *bench {
+	t.Helper()
+	b := newBench(t, t.TempDir(), newFakeCluster(4), nil).run()
+	b.wait("", "ready", func(Status) bool { return b.c.Ready() })
+	return b
+}
+
+func TestARepairStopsWhenAnotherCoordinatorGoesBeforeIt(t *testing.T) {
+	b := careBench(t)
+	err := b.c.alone(context.Background(), "fix", "test", func(ctx context.Context, here *presence) error {
+		b.f.with(func() {
+			b.f.clients[b.f.addr(0)] = append(b.f.clients[b.f.addr(0)], fakeClient{id: 1, name: presenceName("other", 1)})
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(testTimeout):
+			t.Error("it is not told")
+		}
+		res := looking{b.runner, here}.Run(context.Background(), machine.Unit{Source: b.f.ids[0], Target: b.f.ids[1]}, machine.Move)
+		if res.Outcome != machine.Foreign || len(b.runner.steps) > 0 {
+			t.Errorf("the next step ends as %s, done were %v", res.Outcome, b.runner.steps)
+		}
+		return ctx.Err()
+	})
+	if !errors.Is(err, errForeign) || !strings.HasPrefix(err.Error(), "FOREIGN_COORDINATOR slotproxy-coord:other:1") {
+		t.Errorf("got %v", err)
+	}
+	b.f.with(func() { b.f.clients[b.f.addr(0)] = nil })
+	b.ended(b.reshard(10), Success) // nothing has stayed behind that keeps jobs from starting
+}
+
+func TestARepairIsSeenAsLongAsItWorks(t *testing.T) {
+	b := careBench(t)
+	err := b.c.alone(context.Background(), "fix", "test", func(ctx context.Context, here *presence) error {
+		b.f.stop(here, aliveFor)
+		ctx, cancel := context.WithTimeout(ctx, testTimeout)
+		defer cancel()
+		for ago(here.newest()) > goodFor {
+			if err := sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+		if err := testPresence(b.f, presenceName("other", 1)).enter(ctx); !errors.Is(err, errForeign) {
+			t.Errorf("another coordinator beside it gets %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatHasThePlaceOfAJobKeepsItToItsEnd(t *testing.T) {
+	b := newBench(t, t.TempDir(), newFakeCluster(4), nil)
+	do := func(context.Context, *presence) error { return nil }
+	busy := func(when, want string) {
+		t.Helper()
+		if err := b.c.alone(context.Background(), "fix", "test", do); err == nil || err.Error() != "BUSYJOB no job can start: "+want {
+			t.Errorf("%s: %v, want %s", when, err, want)
+		}
+	}
+	busy("before Run", unread)
+	b.run()
+	b.wait("", "ready", func(Status) bool { return b.c.Ready() })
+	if err := b.c.alone(context.Background(), "fix", "test", func(context.Context, *presence) error {
+		busy("beside another", "fix is at work")
+		b.stop()
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	busy("after Run", "the proxy is going away")
 }

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,9 +42,12 @@ type Coordinator struct {
 	log   *slog.Logger   // immutable
 	store *journal.Store // immutable
 	name  string         // shown to the nodes; immutable
+	own   *ownIDs        // of the connections that have shown it; immutable
 
 	begun chan *drive   // from Start to Run
 	ended chan struct{} // closed when Run returns
+	rest  chan struct{} // closed by Rest
+	freed chan struct{} // from free to Run: the place of a job has been given back
 	load  *watch        // of the clients' work
 	count counters
 	// check says after a job what is wrong with the cluster; "" is nothing. Immutable after New.
@@ -55,7 +59,8 @@ type Coordinator struct {
 	mu      sync.Mutex
 	jobs    []*job // guarded by mu: history and the running one, the oldest first
 	current *job   // guarded by mu: nil when nothing runs
-	busy    string // guarded by mu: why no job may start just now, "" when one may
+	busy    string // guarded by mu: why Run lets no job start just now, "" when one may
+	taken   string // guarded by mu: what has taken the place of a job meanwhile, "" for nothing
 	lastID  int    // guarded by mu
 }
 
@@ -98,8 +103,8 @@ func New(cfg Config) (*Coordinator, error) {
 		instance = cfg.Instance
 	}
 	c := &Coordinator{
-		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence),
-		begun: make(chan *drive, 1), ended: make(chan struct{}), load: newWatch(cfg.Load, cfg.Now), busy: unread,
+		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence), own: newOwnIDs(),
+		begun: make(chan *drive, 1), ended: make(chan struct{}), rest: make(chan struct{}), freed: make(chan struct{}, 1), load: newWatch(cfg.Load, cfg.Now), busy: unread,
 	}
 	c.check, c.engine, c.core = c.agreement, c.newEngine, newCore
 	if err := c.recall(); err != nil {
@@ -140,8 +145,9 @@ func (c *Coordinator) recall() error {
 	return nil
 }
 
-// Run goes on with what a restart has interrupted, then carries out jobs until ctx ends; then it returns nil. What is in
-// hand then stays as it is, with its gates open, for the next Run on this folder. It must be called once.
+// Run goes on with what a restart has interrupted, then carries out jobs until ctx ends, or until Rest has been called and
+// nothing is in hand; then it returns nil. What is in hand when ctx ends stays as it is, with its gates open, for the next
+// Run on this folder. It must be called once.
 func (c *Coordinator) Run(ctx context.Context) error {
 	defer c.store.Close()
 	defer close(c.ended)
@@ -156,17 +162,55 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	defer cancel()
 	watching.Go(func() { c.load.run(ctx) })
 	for _, j := range c.unfinished() {
-		c.resume(ctx, pool, j)
+		if !c.atRest() {
+			c.resume(ctx, pool, j)
+		}
 	}
 	c.setBusy("")
-	for {
+	for rest := c.rest; !c.idle(rest == nil); {
 		select {
 		case <-ctx.Done():
-			c.setBusy("the proxy is going away")
+			c.setBusy(goingAway)
 			return nil
 		case d := <-c.begun:
 			d.run(ctx, pool)
+		case <-c.freed:
+		case <-rest:
+			rest = nil
+			c.setBusy(goingAway)
 		}
+	}
+	return nil
+}
+
+const goingAway = "the proxy is going away"
+
+// idle tells whether nothing is left to wait for, once nothing more may begin.
+func (c *Coordinator) idle(last bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return last && c.taken == "" && c.current == nil
+}
+
+// Rest lets nothing more begin, and lets what is in hand finish: slots come to one side, and a job goes on with the others
+// at the next Run on this folder. It returns when Run has ended, or with the error of ctx; then ending the context of Run
+// cuts short what is left. It must be called once, after Run.
+func (c *Coordinator) Rest(ctx context.Context) error {
+	close(c.rest)
+	select {
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Coordinator) atRest() bool {
+	select {
+	case <-c.rest:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -281,17 +325,17 @@ func slotsIn(ranges [][2]uint16) ([]uint16, error) {
 
 // Start begins to carry out a plan, and returns the id of the job at once. by is who wants it, for the log.
 func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
-	id, err := c.reserve()
+	id, err := c.reserve("another one is just starting")
 	if err != nil {
 		return "", err
 	}
 	d, err := c.prepare(ctx, id, p, o, by)
 	if err != nil {
-		c.setBusy("")
+		c.free()
 		return "", err
 	}
 	c.mu.Lock()
-	c.busy, c.current, c.lastID = "", d.job, c.lastID+1
+	c.taken, c.current, c.lastID = "", d.job, c.lastID+1
 	c.jobs = append(c.jobs, d.job)
 	c.trimLocked()
 	c.mu.Unlock()
@@ -300,18 +344,29 @@ func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options
 	return id, nil
 }
 
-// reserve keeps others from starting a job meanwhile, and returns the id of the new one.
-func (c *Coordinator) reserve() (string, error) {
+// reserve keeps others from starting a job until free, and returns the id of the next one. what says who does.
+func (c *Coordinator) reserve(what string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current != nil {
 		return "", fmt.Errorf("BUSYJOB job %s is running", c.current.id)
 	}
-	if c.busy != "" {
-		return "", fmt.Errorf("BUSYJOB no job can start: %s", c.busy)
+	if why := cmp.Or(c.busy, c.taken); why != "" {
+		return "", fmt.Errorf("BUSYJOB no job can start: %s", why)
 	}
-	c.busy = "another one is just starting"
+	c.taken = what
 	return strconv.Itoa(c.lastID + 1), nil
+}
+
+// free ends a reservation. What Run says stays: it may have ended meanwhile.
+func (c *Coordinator) free() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taken = ""
+	select {
+	case c.freed <- struct{}{}:
+	default: // Run has not taken notice of the last one
+	}
 }
 
 // trimLocked forgets the oldest jobs; one that runs is among the newest.
@@ -380,7 +435,11 @@ func (c *Coordinator) order(id, by, word string) error {
 		return fmt.Errorf("ERR Job %s has ended: %s", id, st.State)
 	case word == "pause" && st.State != Running, word == "resume" && st.State != Pausing && st.State != PausedJob:
 		return fmt.Errorf("ERR Job %s is %s", id, st.State)
-	case word == "cancel" && st.State == Stopping:
+	case word == "resume" && c.atRest():
+		return errClosed
+	case word == "cancel" && st.State == Stopping && st.Reason != "":
+		return fmt.Errorf("ERR Job %s is ending already, as %s, when the slots in hand are done: %s", id, Failed, st.Reason)
+	case word == "cancel" && st.State == Stopping: // ordered before
 		return nil
 	}
 	o := order{word: word, done: make(chan struct{})}

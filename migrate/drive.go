@@ -50,7 +50,8 @@ type drive struct {
 	waits   []wait
 	timer   *time.Timer
 	ended   *machine.Ended
-	lost    bool // the journal takes nothing more
+	lost    bool            // the journal takes nothing more
+	rest    <-chan struct{} // closed when the job is to come to rest; nil when it has been told
 	pool    *ants.Pool
 
 	options  machine.Options    // immutable
@@ -95,7 +96,7 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	first := d.core.Begin()
 	d.publish()
 	d.apply(steps, first)
-	for d.ended == nil && steps.Err() == nil {
+	for d.ended == nil && steps.Err() == nil && !d.resting() {
 		d.turn(steps)
 	}
 	cancel()
@@ -136,9 +137,13 @@ func (d *drive) gather(ctx context.Context) (events []machine.Event, orders []or
 			events = append(events, e)
 		case o := <-d.job.orders:
 			orders = append(orders, o)
-			events = append(events, d.obey(o))
+			events = append(events, machine.Command{Word: o.word})
 		case <-d.timer.C:
 			events = d.due()
+		case <-d.rest:
+			d.rest = nil
+			d.pace.hurry()
+			events = append(events, machine.Command{Word: "rest"})
 		}
 	}
 	for len(events) < queuedEvents {
@@ -152,17 +157,18 @@ func (d *drive) gather(ctx context.Context) (events []machine.Event, orders []or
 	return events, orders
 }
 
-func (d *drive) obey(o order) machine.Event {
-	if o.word == "cancel" {
-		d.pace.hurry()
-	}
-	return machine.Command{Word: o.word}
+// resting tells that nothing is in hand, and that nothing is to be begun.
+func (d *drive) resting() bool {
+	return d.rest == nil && d.owed == 0 && d.core.View().State == PausedJob
 }
 
-// publish shows where the job stands.
+// publish shows where the job stands. Once it is to end, whatever ends it, no unit waits for the pacer before a hold.
 func (d *drive) publish() {
 	v := d.core.View()
 	d.job.follow(&v)
+	if v.State == Stopping {
+		d.pace.hurry()
+	}
 }
 
 // note keeps the figures of a step that has ended.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,5 +92,146 @@ func TestStreamsNeedValkey9AtBothEnds(t *testing.T) {
 		if got := d.engineOf("a", "b"); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
+	}
+}
+
+func TestAJobThatIsToEndDoesNotWaitForThePacer(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(b *bench, id string) // nil: a step cannot succeed
+		want string
+	}{
+		{"somebody else is at work", func(b *bench, _ string) {
+			b.f.with(func() {
+				b.f.clients[b.f.addr(1)] = append(b.f.clients[b.f.addr(1)], fakeClient{id: 999, cmd: "cluster|setslot"})
+			})
+		}, Failed},
+		{"a step cannot succeed", nil, Failed},
+		{"it is cancelled", func(b *bench, id string) {
+			if err := b.c.Cancel(id, "test"); err != nil {
+				b.t.Error(err)
+			}
+		}, Cancelled},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newTurnstile(machine.Move)
+			b := newBench(t, t.TempDir(), newFakeCluster(4), func(ctx context.Context, u machine.Unit, step machine.Step) *machine.Result {
+				if r := s.stop(ctx, u, step); r != nil || step != machine.Move || tt.end != nil {
+					return r
+				}
+				return &machine.Result{Outcome: machine.Fatal, Reason: "no step can succeed"}
+			})
+			var pace atomic.Pointer[pacer]
+			engine := b.c.engine
+			b.c.engine = func(d *drive) runner { pace.Store(d.pace); return engine(d) }
+			b.run()
+			id := b.reshard(1000)
+			<-s.here
+			if tt.end == nil {
+				close(s.open)
+			} else {
+				tt.end(b, id)
+			}
+			p := pace.Load()
+			p.mu.Lock()
+			p.laneLocked(b.f.ids[0]).free = time.Now().Add(time.Hour)
+			p.mu.Unlock()
+			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+			defer cancel()
+			if p.settle(ctx, b.f.ids[0]); ctx.Err() != nil {
+				t.Error("a unit still waits for the pacer")
+			}
+			if st, _ := b.c.Job(id); tt.want == Failed && st.State == Stopping {
+				if err := b.c.Cancel(id, "test"); err == nil || !strings.HasPrefix(err.Error(), "ERR Job 1 is ending already, as failed") {
+					t.Errorf("cancelled now: %v", err)
+				}
+			}
+			if tt.end != nil {
+				close(s.open)
+			}
+			b.ended(id, tt.want)
+		})
+	}
+}
+
+func TestAJobComesToRestBeforeTheProxyEnds(t *testing.T) {
+	dir, s := t.TempDir(), newTurnstile(machine.Move)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(3000)
+	<-s.here
+	ended := make(chan error, 1)
+	go func() { ended <- b.c.Rest(context.Background()) }()
+	b.wait(id, "pausing", func(st Status) bool { return st.State == Pausing })
+	if err := b.c.Resume(id, "test"); err == nil {
+		t.Error("it was resumed while the proxy goes away")
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("Rest does not wait for the slots in hand: %v", err)
+	default:
+	}
+	close(s.open)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	st, _ := b.c.Job(id)
+	if !st.Finished.IsZero() || st.SlotsDone == 0 || st.SlotsDone == 3000 || st.SlotsDone != b.f.owned(3) || b.gate.count() > 0 {
+		t.Errorf("at rest: %+v, the target has %d slots, %d are held", st, b.f.owned(3), b.gate.count())
+	}
+	b.runner.mu.Lock()
+	for _, step := range b.runner.steps {
+		if step == machine.Close.String() || step == machine.Cancel.String() {
+			t.Errorf("a unit was rolled back: %v", b.runner.steps)
+		}
+	}
+	b.runner.mu.Unlock()
+	later := newBench(t, dir, b.f, nil).run()
+	if st := later.ended(id, Success); st.SlotsDone != 3000 {
+		t.Errorf("after a restart %d of 3000 slots are done", st.SlotsDone)
+	}
+}
+
+func TestWhatCannotComeToRestIsCutShort(t *testing.T) {
+	dir, s := t.TempDir(), newTurnstile(machine.Move)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(500)
+	<-s.here
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := b.c.Rest(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	b.stop()
+	newBench(t, dir, b.f, nil).run().ended(id, Success)
+}
+
+func TestAPausedJobAndAnIdleCoordinatorAreAtRest(t *testing.T) {
+	dir := t.TempDir()
+	s := newTurnstile(machine.Move)
+	close(s.open)
+	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id := b.reshard(3000)
+	<-s.here
+	if err := b.c.Pause(id, "test"); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{true, false} {
+		b.wait(id, "paused", func(st Status) bool { return st.State == PausedJob })
+		if err := b.c.Rest(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		if again {
+			b = newBench(t, dir, b.f, nil).run() // it is still paused then
+		}
+	}
+	idle := newBench(t, t.TempDir(), b.f, nil).run()
+	if err := idle.c.Rest(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := idle.c.reserve("test"); err == nil || !strings.HasSuffix(err.Error(), goingAway) {
+		t.Errorf("a job could start: %v", err)
 	}
 }

@@ -26,7 +26,8 @@ type fakeCluster struct {
 	clients map[string][]fakeClient
 	nextID  int64
 	down    map[string]bool
-	marks   string // further fields of the first node's own line
+	late    map[string][]fakeClient // of closed connections that a node still shows
+	marks   string                  // further fields of the first node's own line
 }
 
 type fakeClient struct {
@@ -36,7 +37,7 @@ type fakeClient struct {
 }
 
 func newFakeCluster(n int) *fakeCluster {
-	f := &fakeCluster{keys: 2, clients: map[string][]fakeClient{}, down: map[string]bool{}, epoch: 10, nextID: 100} // smaller ids are for clients that tests make
+	f := &fakeCluster{keys: 2, clients: map[string][]fakeClient{}, late: map[string][]fakeClient{}, down: map[string]bool{}, epoch: 10, nextID: 100} // smaller ids are for clients that tests make
 	for i := range n {
 		f.ids = append(f.ids, strings.Repeat(fmt.Sprintf("%x", i+1), 40))
 	}
@@ -128,7 +129,7 @@ func (f *fakeCluster) Do(ctx context.Context, addr string, commands ...[]string)
 			out = append(out, list)
 		case "CLIENT LIST":
 			var b strings.Builder
-			for _, k := range f.clients[addr] {
+			for _, k := range slices.Concat(f.late[addr], f.clients[addr]) {
 				fmt.Fprintf(&b, "id=%d addr=127.0.0.1:50000 name=%s idle=%d cmd=%s\n", k.id, k.name, k.idle, k.cmd)
 			}
 			out = append(out, b.String())

@@ -1,14 +1,12 @@
 package migrate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -49,14 +47,18 @@ type presence struct {
 	nodes    engine.Nodes         // immutable
 	topology func() *router.Table // immutable
 	name     string               // immutable
+	own      *ownIDs              // immutable; of the whole process, since a connection may outlive its presence on a node
 	log      *slog.Logger         // immutable
 
-	mu    sync.Mutex
-	posts map[string]*post // guarded by mu: by node id
+	mu     sync.Mutex
+	posts  map[string]*post // guarded by mu: by node id
+	looked time.Time        // guarded by mu: last good look at any node
+	lost   error            // guarded by mu: another coordinator goes before us, for good
 }
 
 // post is the connection to one primary.
 type post struct {
+	node string        // its id; immutable
 	turn chan struct{} // one token: whoever has it owns addr, session and size
 
 	addr    string
@@ -65,18 +67,13 @@ type post struct {
 
 	// Guarded by presence.mu.
 	id     int64     // of our connection
+	shown  time.Time // since when, at the earliest, nobody has heard of us there
 	looked time.Time // last good look
 	rivals []rival   // as of that look
 	others string    // who else moves slots, "" for nobody
 }
 
-// rival is another coordinator as one node shows it.
-type rival struct {
-	name string
-	id   int64
-}
-
-// presenceName names a coordinator: what begins alike with a smaller number behind it is gone.
+// presenceName names a coordinator. Two processes that have copies of one folder may have the same.
 func presenceName(instance string, fence uint64) string {
 	return fmt.Sprintf("%s%s:%d", presencePrefix, plainName(instance), fence)
 }
@@ -93,7 +90,7 @@ func plainName(s string) string {
 }
 
 func newPresence(c *Coordinator) *presence {
-	return &presence{nodes: c.cfg.Nodes, topology: c.cfg.Topology, name: c.name, log: c.log, posts: map[string]*post{}}
+	return &presence{nodes: c.cfg.Nodes, topology: c.cfg.Topology, name: c.name, own: c.own, log: c.log, posts: map[string]*post{}}
 }
 
 // enter shows us on all primaries and makes sure that nobody else is at work. An error has left no connection behind.
@@ -122,7 +119,7 @@ func (p *presence) tryEnter(ctx context.Context) error {
 		case name == "":
 			return nil
 		case !won && lost || time.Now().After(deadline):
-			return fmt.Errorf("%w %s is at work on this cluster", errForeign, name)
+			return p.atWork(name)
 		}
 		// The first look may have come before the other had shown itself everywhere. Two that judge by different nodes could both go.
 		lost = !won
@@ -157,7 +154,7 @@ func (p *presence) ask(ctx context.Context, n *router.Node, do func(context.Cont
 	p.mu.Lock()
 	o := p.posts[n.ID]
 	if o == nil {
-		o = &post{turn: make(chan struct{}, 1)}
+		o = &post{node: n.ID, turn: make(chan struct{}, 1)}
 		p.posts[n.ID] = o
 	}
 	p.mu.Unlock()
@@ -203,7 +200,7 @@ func (p *presence) hangUp(o *post) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o.id, o.rivals, o.others, o.looked = 0, nil, "", time.Time{}
+	o.id, o.rivals, o.others, o.looked, o.shown = 0, nil, "", time.Time{}, time.Time{}
 }
 
 // open connects and shows our name.
@@ -215,6 +212,7 @@ func (p *presence) open(ctx context.Context, o *post, addr string) error {
 	if o.session != nil {
 		return nil
 	}
+	began := time.Now()
 	s, err := p.nodes.Session(ctx, addr)
 	if err != nil {
 		return fmt.Errorf("ERR Cannot connect to %s: %w", addr, err)
@@ -228,14 +226,35 @@ func (p *presence) open(ctx context.Context, o *post, addr string) error {
 		return fmt.Errorf("ERR Cannot show the coordinator to %s: %w", addr, err)
 	}
 	o.session = s
+	id, _ := replies[1].(int64)
+	p.own.add(o.node, id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o.id, _ = replies[1].(int64)
+	o.id, o.shown = id, began
 	return nil
+}
+
+// yield gives up our place in the line at a node that has not heard of us for so long that others may have begun without
+// us. A word on the old connection would bring the place back.
+func (p *presence) yield(o *post) {
+	p.mu.Lock()
+	faded := o.session != nil && ago(o.shown) > goodFor
+	p.mu.Unlock()
+	if faded {
+		p.hangUp(o)
+	}
+}
+
+// ago is how long ago t was by whichever clock says more: the monotonic one may stand still with a machine that is
+// suspended, and the other one may be set back.
+func ago(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
 // look reads who is connected.
 func (p *presence) look(ctx context.Context, o *post, addr string) error {
+	p.yield(o)
 	if err := p.open(ctx, o, addr); err != nil {
 		return err
 	}
@@ -250,17 +269,20 @@ func (p *presence) look(ctx context.Context, o *post, addr string) error {
 	}
 	text, _ := replies[0].(string)
 	o.size = len(text)
-	rivals, others := p.read(text, addr)
+	rivals, others := p.read(text, o.node, addr)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o.looked, o.rivals, o.others = began, rivals, others
+	o.looked, o.shown, o.rivals, o.others = began, began, rivals, others
+	if began.After(p.looked) {
+		p.looked = began
+	}
 	return nil
 }
 
 // beat shows that we are here, and looks unless that is dear and was done a moment ago.
 func (p *presence) beat(ctx context.Context, o *post, addr string) error {
 	if o.session == nil || o.size < bigList || p.age(o) >= goodFor/2 {
-		return p.look(ctx, o, addr)
+		return p.look(ctx, o, addr) // a look of less than goodFor ago has been heard
 	}
 	if _, err := o.session.Do(ctx, []string{"PING"}); err != nil {
 		p.hangUp(o)
@@ -272,7 +294,7 @@ func (p *presence) beat(ctx context.Context, o *post, addr string) error {
 func (p *presence) age(o *post) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Since(o.looked)
+	return ago(o.looked)
 }
 
 // firstError is the first error among replies.
@@ -283,79 +305,6 @@ func firstError(replies []any) error {
 		}
 	}
 	return nil
-}
-
-// movers are commands that only those send who move slots.
-var movers = map[string]bool{"cluster|setslot": true, "migrate": true, "cluster|migrateslots": true}
-
-// read finds others in the reply of a node to CLIENT LIST.
-func (p *presence) read(text, addr string) (rivals []rival, others string) {
-	for line := range strings.Lines(text) {
-		var id, idle int64
-		var name, cmd, from string
-		for field := range strings.FieldsSeq(line) {
-			key, value, _ := strings.Cut(field, "=")
-			switch key {
-			case "id":
-				id, _ = strconv.ParseInt(value, 10, 64)
-			case "idle":
-				idle, _ = strconv.ParseInt(value, 10, 64)
-			case "name":
-				name = value
-			case "cmd":
-				cmd = value
-			case "addr":
-				from = value
-			}
-		}
-		if time.Duration(idle)*time.Second >= aliveFor {
-			continue
-		}
-		switch {
-		case strings.HasPrefix(name, presencePrefix):
-			if !p.mine(name) {
-				rivals = append(rivals, rival{name: name, id: id})
-			}
-		case strings.HasPrefix(name, ourPrefix):
-		case movers[cmd] && others == "":
-			others = fmt.Sprintf("client %s of node %s sends %s", from, addr, strings.ToUpper(strings.ReplaceAll(cmd, "|", " ")))
-		}
-	}
-	return rivals, others
-}
-
-// mine tells that a name is ours: this coordinator's, or one's that had our folder before and so has ended.
-func (p *presence) mine(name string) bool {
-	cut := strings.LastIndexByte(p.name, ':') + 1
-	number, ok := strings.CutPrefix(name, p.name[:cut])
-	if !ok {
-		return false
-	}
-	theirs, err := strconv.ParseUint(number, 10, 64)
-	ours, _ := strconv.ParseUint(p.name[cut:], 10, 64)
-	return err == nil && theirs <= ours
-}
-
-// judge finds another coordinator in the last looks, and whether we go before it.
-func (p *presence) judge() (name string, won bool, others string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ids := make([]string, 0, len(p.posts))
-	for id := range p.posts {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		o := p.posts[id]
-		if others == "" {
-			others = o.others
-		}
-		if name == "" && len(o.rivals) > 0 && o.id != 0 {
-			first := slices.MinFunc(o.rivals, func(a, b rival) int { return cmp.Compare(a.id, b.id) })
-			name, won = first.name, o.id < first.id
-		}
-	}
-	return name, won, others
 }
 
 // run keeps looking until ctx ends or somebody else is at work, which it tells once. It closes done at its end.
@@ -372,13 +321,8 @@ func (p *presence) run(ctx context.Context, foreign func(reason string), done ch
 		if err := p.each(ctx, p.beat); err != nil && ctx.Err() == nil {
 			p.log.Debug("presence cannot be shown everywhere", "err", err)
 		}
-		name, won, others := p.judge()
-		switch {
-		case others != "":
-			foreign(errForeign.Error() + " " + others)
-			return
-		case name != "" && !won:
-			foreign(errForeign.Error() + " " + name + " is at work on this cluster")
+		if err := p.verdict(); err != nil {
+			foreign(err.Error())
 			return
 		}
 	}
@@ -399,21 +343,19 @@ func (p *presence) fresh(ctx context.Context, source, target string) error {
 			if err := p.ask(ctx, &t.Nodes[at], p.look); err != nil {
 				return err
 			}
+			if p.old(id) { // stopped within the look
+				return fmt.Errorf("ERR the look at %s took too long", t.Nodes[at].Addr)
+			}
 		}
 	}
-	if name, won, others := p.judge(); others != "" {
-		return fmt.Errorf("%w %s", errForeign, others)
-	} else if name != "" && !won {
-		return fmt.Errorf("%w %s is at work on this cluster", errForeign, name)
-	}
-	return nil
+	return p.verdict()
 }
 
 func (p *presence) old(node string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := p.posts[node]
-	return o == nil || time.Since(o.looked) > goodFor
+	return o == nil || ago(o.looked) > goodFor
 }
 
 // leave closes all connections.

@@ -151,7 +151,7 @@ func (j *job) nowRecorded() {
 
 // newDrive joins what carries out a job. The core is the caller's to set.
 func (c *Coordinator) newDrive(j *job, spec *jobSpec, s *survey, here *presence, log recorder) *drive {
-	d := &drive{c: c, job: j, presence: here, journal: log, events: make(chan machine.Event, queuedEvents), versions: s.versions}
+	d := &drive{c: c, job: j, presence: here, journal: log, events: make(chan machine.Event, queuedEvents), versions: s.versions, rest: c.rest}
 	d.pace = newPacer(spec.Options, c.cfg.Latency, c.addrOf)
 	d.gate = newHolds(c.cfg.Gate, d.pace, j.sourceOf, &c.count)
 	d.options = spec.Options
@@ -209,7 +209,7 @@ func (c *Coordinator) resume(ctx context.Context, pool *ants.Pool, j *job) {
 		c.giveUp(j, log)
 		return
 	}
-	if err != nil { // only when ctx has ended
+	if err != nil { // only when ctx has ended, or nothing may begin any more
 		_ = log.Close()
 		return
 	}
@@ -247,8 +247,8 @@ func (c *Coordinator) giveUp(j *job, log recorder) {
 	c.log.Info("job ended", "job", j.id, "state", Cancelled, "cause", reason)
 }
 
-// reenter waits for the cluster, and until nobody else is at work on it. Its error is that of ctx, or errElsewhere when a job of
-// another cluster was cancelled.
+// reenter waits for the cluster, and until nobody else is at work on it. Its error is that of ctx, errClosed when nothing may begin
+// any more, or errElsewhere when a job of another cluster was cancelled.
 func (c *Coordinator) reenter(ctx context.Context, j *job, spec *jobSpec, log recorder) (*drive, error) {
 	for {
 		s, err := c.survey(ctx, withoutCounts)
@@ -271,6 +271,9 @@ func (c *Coordinator) reenter(ctx context.Context, j *job, spec *jobSpec, log re
 		j.waiting(err.Error())
 		if err := j.listen(ctx, resumeBeat); err != nil {
 			return nil, err
+		}
+		if c.atRest() {
+			return nil, errClosed
 		}
 	}
 }

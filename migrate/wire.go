@@ -17,7 +17,7 @@ func newCore(spec machine.Spec, records []journal.Record) core {
 // newEngine makes what does the steps of a job.
 func (c *Coordinator) newEngine(d *drive) runner {
 	return engine.New(engine.Config{
-		Nodes: c.cfg.Nodes, Topology: c.cfg.Topology, Gate: d.gate, Pacer: d.pace,
+		Nodes: guard{c.cfg.Nodes, d.presence}, Topology: c.cfg.Topology, Gate: d.gate, Pacer: d.pace,
 		Limits: engine.Limits{HoldBudget: d.options.HoldBudget, Gate: c.cfg.HoldMax},
 		Ours:   d.job.ours, Side: d.keep, Progress: d.progressed, AllowBlocking: d.options.AllowBlocking,
 	})

@@ -133,7 +133,7 @@ func redirectOf(k resp.ErrorKind) metrics.RedirectKind {
 
 // giveUp words the end of a wait: the code that a cluster would have given, then what the proxy tried.
 func (w waitCause) giveUp(l *loop, r *request) string {
-	l.gaveUp++
+	r.fault = true
 	where := "the cluster"
 	if r.hasSlot {
 		where = "slot " + strconv.Itoa(int(r.slot))

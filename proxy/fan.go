@@ -221,7 +221,7 @@ func (l *loop) finishPart(p *request, reply []byte) {
 		l.keepReply(p, reply)
 	}
 	p.enter(stateDone)
-	r.ownError = r.ownError || p.ownError
+	r.ownError, r.fault = r.ownError || p.ownError, r.fault || p.fault
 	r.fan.left--
 	if r.fan.left == 0 && r.fan.stage != nil && r.fan.stage(l, r) {
 		return

@@ -76,7 +76,7 @@ type loop struct {
 	parked      []*session        // have commands that a gate holds back
 	wide        int               // commands on the whole keyspace that are under way, and their parts that are in flight
 	longHold    int64             // the longest time that a gate has held a command
-	gaveUp      uint64            // commands that could not be served in time
+	faults      uint64            // errors of the proxy's own that clients got by the cluster's fault
 	took        times             // from read to answered, of all but blocking commands
 	moves       uint64            // changes of a slot's owner so far
 	troubled    []uint16          // slots with trouble, and some that had it
@@ -302,6 +302,7 @@ func (l *loop) checkQueue(c *nodeConn, limit int64) {
 			continue
 		}
 		l.stats.Timeouts++
+		r.fault = true
 		l.hint(router.Hint{Cause: router.Lost, Slot: r.slot, HasSlot: r.hasSlot, Addr: c.node.addr})
 		l.fail(r, errTextTimeout)
 		if c.closed {

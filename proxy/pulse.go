@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"slotproxy/internal/metrics"
 	"slotproxy/router"
 )
 
@@ -17,7 +16,7 @@ import (
 type Pulse struct {
 	Span      time.Duration
 	Nodes     map[string]NodePulse // by address
-	Errors    uint64               // error replies of the proxy's own that are the cluster's fault, not the client's
+	Errors    uint64               // commands that clients got an error of the proxy's own for by the cluster's fault
 	Redirects uint64               // answers of nodes about the cluster
 	Waiting   []uint16             // slots with a command that no node would serve yet, sorted: while one moves, one with several keys
 	Held      int64                // commands held by gates right now
@@ -170,7 +169,7 @@ func (l *loop) addSample(sum *sample) {
 		t.plus(&n.took)
 	}
 	sum.all.plus(&l.took)
-	sum.errors += l.gaveUp + l.stats.Ambiguous + l.stats.Timeouts + l.stats.RedirectsRefused[metrics.RefusedBadAddress]
+	sum.errors += l.faults
 	for _, w := range l.waiting {
 		if r := w.r; r.state == stateWaiting && r.hasSlot && r.root().sess != nil {
 			sum.waiting = append(sum.waiting, r.slot)

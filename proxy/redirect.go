@@ -71,6 +71,7 @@ func (l *loop) steered(c *nodeConn, r *request, line []byte) bool {
 		to, ok := resp.ParseRedirect(line)
 		if !ok || !r.hasSlot || to.Slot != r.slot {
 			l.stats.RedirectsRefused[metrics.RefusedBadAddress]++
+			r.fault = true
 			l.fail(r, errTextBadRedirect)
 			return true
 		}
@@ -230,6 +231,7 @@ func (l *loop) orphaned(r *request, written bool) {
 	}
 	if written && r.once {
 		l.stats.Ambiguous++
+		r.fault = true
 		l.fail(r, errTextUnknown)
 		return
 	}

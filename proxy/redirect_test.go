@@ -320,3 +320,18 @@ func halfMoved(s *scripted, value string) testnode.Action {
 		return fmt.Sprintf("*%d\r\n%s", len(c.Args)-1, strings.Repeat("$1\r\n"+v+"\r\n", len(c.Args)-1))
 	})
 }
+
+func TestAFailedCommandCountsOnceHoweverManyPartsItHas(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	for i := range 3 {
+		s.set.Node(i).Every("DEL ...", testnode.Close())
+	}
+	s.send("DEL a b c {t}d e f g h", "PING")
+	s.want("-PROXYUNKNOWN", "+PONG")
+	if n := s.proxy.Pulse().Errors; n != 1 {
+		t.Errorf("%d errors are counted, its client saw 1", n)
+	}
+	if n := s.proxy.Pulse().Errors; n != 0 {
+		t.Errorf("%d more later", n)
+	}
+}

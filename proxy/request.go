@@ -78,6 +78,7 @@ type request struct {
 	pooled    bool  // buf is from the pool
 	muted     bool  // its client does not want the reply, see quiet.go
 	ownError  bool  // its reply is an error of the proxy, not of a node
+	fault     bool  // it, or a part of it, failed by the cluster's fault, not by its client's
 	watched   bool  // an EXEC behind WATCH: null when the watched keys have gone elsewhere
 	sticky    bool  // leaves something behind on its connection, which is closed unless the client keeps it
 	own       bool  // needs a node connection of its client's own, see lease.go

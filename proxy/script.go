@@ -232,6 +232,7 @@ func (l *loop) unwrap(c *nodeConn, r *request, piece []byte) {
 	case resp.Classify(early) == resp.NoPerm && bytes.Contains(early, []byte("'multi'")):
 		c.profile.multiUntil = 0
 		l.stats.Ambiguous++
+		r.fault = true
 		l.fail(r, errTextUnknown) // it has been run, but its reply was taken for +QUEUED
 		return
 	case early != nil:

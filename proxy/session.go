@@ -340,6 +340,9 @@ func (l *loop) observe(r *request, reply []byte) {
 	switch {
 	case r.ownError:
 		n.ProxyError++
+		if r.fault && reply[0] == '-' { // else it was made good
+			l.faults++
+		}
 	case reply[0] == '-':
 		n.ServerError++
 	default:

@@ -66,6 +66,7 @@ func (l *loop) ranLoose(r *request, refusal []byte) {
 	r.early = refusal // whoever asked only whether the user may looks there
 	if r.once {
 		l.stats.Ambiguous++
+		r.fault = true
 		l.fail(r, errTextLoose)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +96,50 @@ func TestOfTwoProxiesThatBeginTogetherOneIsRefused(t *testing.T) {
 		}
 		cancel()
 	}
+	l.scribes.finish(t)
+	l.scribes.wantAll(t)
+}
+
+// stopped is longer than a coordinator that is not heard of counts as one that is at work.
+const stopped = 17 * time.Second
+
+// A machine that is suspended, or a process that is stopped, wakes up in the middle of a step, with connections that are older than
+// those of whoever has begun meanwhile.
+func TestAProxyThatWasStoppedGivesWayToTheOneThatHasBegun(t *testing.T) {
+	l := newCrashLife(t, testcluster.Options{}, crashSlots, "legacy", "MAXKEYS", slow)
+	other := l.rival(l.cluster, t.TempDir())
+	l.begin()
+	l.reach("unit-opening", 2)
+	l.p.signal(t, syscall.SIGSTOP)
+	defer l.p.signal(t, syscall.SIGCONT)
+	time.Sleep(stopped)
+	eventually(t, time.Minute, func() error {
+		if v := other.command("FIX"); fields(v)["ok"].Int != 1 {
+			return fmt.Errorf("PROXY FIX beside a stopped proxy: %s", v)
+		}
+		return nil
+	})
+	first, last := strconv.Itoa(int(l.slots[0])), strconv.Itoa(int(l.slots[len(l.slots)-1]))
+	eventually(t, time.Minute, func() error {
+		v := other.command("MOVE", "SLOTSRANGE", first, last, "TO", l.cluster.Nodes[2].Addr, "MAXKEYS", slow)
+		if v.IsError() {
+			return fmt.Errorf("a job beside a stopped proxy: %s", v)
+		}
+		other.id = v.Text
+		return nil
+	})
+	l.p.signal(t, syscall.SIGCONT)
+	eventually(t, jobLimit, func() error {
+		if !l.over() {
+			return fmt.Errorf("the job of the proxy that was stopped: %v", l.job())
+		}
+		return nil
+	})
+	if j := l.job(); !strings.Contains(j["reason"].Text, "FOREIGN_COORDINATOR slotproxy-coord:") {
+		t.Errorf("that job ended as %s (%s)", j["state"].Text, j["reason"].Text)
+	}
+	other.end()
+	other.checked("CHECK")
 	l.scribes.finish(t)
 	l.scribes.wantAll(t)
 }

@@ -31,12 +31,18 @@ func (s *server) drain(first os.Signal, signals <-chan os.Signal) error {
 	s.draining.Store(true)
 	s.notify("STOPPING=1\nSTATUS=draining")
 	s.log.Info("draining", "cause", first.String(), "delay", cfg.Delay, "timeout", cfg.Timeout)
+	limit := time.Now().Add(cfg.Delay + cfg.Timeout)
+	rested := make(chan time.Time, 1) // from runRest to here; nobody waits after a second signal
+	s.running.Add(1)
+	go s.runRest(cfg.Delay+cfg.Timeout/restShare, rested)
 	delay := time.NewTimer(cfg.Delay)
 	defer delay.Stop()
-	if sig := waitOrSignal(delay.C, signals); sig != nil {
-		return &hurry{sig}
+	for _, due := range []<-chan time.Time{delay.C, rested} {
+		if sig := waitOrSignal(due, signals); sig != nil {
+			return &hurry{sig}
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), cfg.Timeout)
+	ctx, cancel := context.WithDeadline(context.Background(), limit)
 	defer cancel()
 	done := make(chan drained, 1) // from runDrain to here; nobody waits after a second signal
 	s.running.Add(1)
@@ -56,6 +62,25 @@ func (s *server) drain(first os.Signal, signals <-chan os.Signal) error {
 	}
 	s.log.Info("drained")
 	return nil
+}
+
+// restShare is the part of drain_timeout that the slots in hand may take beyond drain_delay: clients need the rest of it, and
+// no gate closes any more once they are sent away.
+const restShare = 2
+
+// runRest lets the coordinator finish the slots in hand, or cuts them short after the limit.
+func (s *server) runRest(limit time.Duration, rested chan<- time.Time) {
+	defer s.running.Done()
+	if s.moves != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := s.moves.Rest(ctx); err != nil {
+			s.log.Warn("slots in hand are left as they are until the next start", "cause", "drain_timeout")
+			s.stopMoves()
+			s.moving.Wait()
+		}
+	}
+	rested <- time.Now()
 }
 
 // drained is how a drain ended.

@@ -124,6 +124,9 @@ func (m *Machine) command(word string) {
 		m.record(journal.Record{Kind: journal.Paused})
 		m.state = Pausing
 		m.dropUnopened()
+	case word == "rest" && m.state == Running: // of no record: whoever goes on after a restart is to begin again
+		m.state = Pausing
+		m.dropUnopened()
 	case word == "resume" && (m.state == Pausing || m.state == Paused):
 		m.record(journal.Record{Kind: journal.Resumed})
 		m.state, m.reason = Running, ""

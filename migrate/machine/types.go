@@ -93,7 +93,8 @@ type Event any
 // Woken comes after an effect Wait.
 type Woken struct{ Unit, Attempt int }
 
-// Command is what an operator wants: "pause", "resume" or "cancel".
+// Command is what an operator wants: "pause", "resume" or "cancel". "rest" is a pause that ends with this machine: one that is
+// restored goes on.
 type Command struct{ Word string }
 
 // Trouble stops the job from outside: another coordinator, a lost lease, a journal that cannot be written. No step that
