@@ -86,6 +86,13 @@ fuzz: ## Fuzz every target for FUZZTIME
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null; \
 	done
 
+# What the compiler optimises for: cmd/slotproxy/default.pgo is used by every build.
+.PHONY: pgo
+pgo: build ## Profile the proxy under the loads of bench/peers anew, for the compiler
+	@rm -rf bin/profiles
+	bench/peers.sh -profile bin/profiles -seconds 10
+	$(GO) tool pprof -proto bin/profiles/*.pb.gz > cmd/slotproxy/default.pgo
+
 .PHONY: bench
 bench: ## Run the benchmarks in Go; bench/peers.sh compares with other proxies
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(UNIT)

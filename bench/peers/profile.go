@@ -99,13 +99,12 @@ func save(url, file string) error {
 	if r.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", url, r.Status)
 	}
-	f, err := os.Create(file)
+	packed, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, r.Body); err != nil {
-		_ = f.Close()
+	if packed, err = strip(packed); err != nil {
 		return err
 	}
-	return f.Close()
+	return os.WriteFile(file, packed, 0o644)
 }
