@@ -28,6 +28,14 @@ type Pulse struct {
 	P99       time.Duration // of all commands
 }
 
+// commands are those of all nodes.
+func (p *Pulse) commands() (n uint64) {
+	for _, of := range p.Nodes {
+		n += of.Commands
+	}
+	return n
+}
+
 // NodePulse is a short while of one node, as the data path sees it.
 type NodePulse struct {
 	Commands uint64

@@ -49,6 +49,7 @@ type pacer struct {
 	above             map[string]int           // guarded by mu: slow pulses in a row, by address
 	keyDebt, byteDebt float64                  // guarded by mu: what is spent and not yet earned
 	earned            time.Time                // guarded by mu
+	heldDebt          float64                  // guarded by mu: commands that gates have held, above heldShare
 	hurried           bool                     // guarded by mu
 	why               string                   // guarded by mu
 }
@@ -177,12 +178,35 @@ func (l *lane) overdue() bool {
 	return now.Before(l.wanted) && now.Sub(l.since) >= overdueAfter
 }
 
-// settle waits until the debts of a source are paid. It comes before a hold, since nothing is waited for behind it.
+const (
+	// heldShare of the clients' commands may wait behind a gate: what less than one in a hundred meets does not move the p99, and
+	// half of that leaves room for those that have keys in many slots. Clients that work all over the keyspace are far below; it
+	// slows down a job that moves just what everybody asks for.
+	heldShare = 0.005
+	// heldCredit is what may be saved up: a quiet second before must not excuse a loud one.
+	heldCredit = 50
+	// heldLimit is the longest wait for it before one hold, so that every job ends.
+	heldLimit = time.Second
+)
+
+// gated tells how many commands there were in a pulse, and how many of them had to wait behind a gate.
+func (p *pacer) gated(held, commands uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heldDebt = max(p.heldDebt+float64(held)-heldShare*float64(commands), -heldCredit)
+}
+
+// settle waits until the debts of a source are paid, and those to the clients that gates have held. It comes before a hold, since
+// nothing is waited for behind it.
 func (p *pacer) settle(ctx context.Context, source string) {
-	for {
+	for began := time.Now(); ; {
 		p.mu.Lock()
 		p.earnLocked()
-		pause := p.pauseLocked(p.laneLocked(source), source, "")
+		l := p.laneLocked(source)
+		pause := p.pauseLocked(l, source, "")
+		if pause <= 0 && p.heldDebt > 0 && !l.urgent() && time.Since(began) < heldLimit {
+			pause, p.why = waitPiece/4, "clients wait for gates"
+		}
 		if p.hurried {
 			pause = 0
 		}

@@ -217,3 +217,51 @@ func TestReplicasThatAreBehindAreSeen(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestAJobHoldsFewEnoughCommandsForTheirP99(t *testing.T) {
+	p := testPacer(machine.Options{})
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	p.gated(5, 1000)
+	p.settle(ctx, "a") // one in two hundred: as many as may
+	p.gated(1000, 1000)
+	settled := make(chan struct{})
+	go settleFor(ctx, p, settled)
+	select {
+	case <-settled:
+		t.Fatal("every command was held, and the next gate closes at once")
+	case <-time.After(waitPiece):
+	}
+	if why := p.reason(); why != "clients wait for gates" {
+		t.Errorf("the job says that it waits for %q", why)
+	}
+	p.gated(0, 1_000_000)
+	<-settled
+	p.gated(1000, 1000)
+	p.want(map[string]bool{"a": true})
+	p.settle(ctx, "a")
+	p.mu.Lock()
+	debt := p.heldDebt
+	p.mu.Unlock()
+	if debt < 900 {
+		t.Errorf("a gate that clients wait for waited until the debt was %v", debt)
+	}
+}
+
+func TestAJobGoesOnHoweverManyCommandsItHolds(t *testing.T) {
+	p := testPacer(machine.Options{})
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	p.gated(1_000_000, 1_000_000)
+	for range 3 {
+		p.settle(ctx, "a")
+	}
+	if ctx.Err() != nil {
+		t.Error("a job whose slots are all that clients ask for stands still")
+	}
+}
+
+func settleFor(ctx context.Context, p *pacer, done chan<- struct{}) {
+	p.settle(ctx, "a")
+	close(done)
+}

@@ -104,6 +104,7 @@ func (w *watch) look() (working bool) {
 		n.longHold = p.LongHold
 	}
 	w.pace.feel(&p)
+	w.pace.gated(n.held, p.commands())
 	w.pace.want(w.job.sourcesOf(p.Waiting))
 	n.pace = w.pace.reason()
 	w.job.noted(n)
@@ -112,14 +113,12 @@ func (w *watch) look() (working bool) {
 
 // baseLocked takes a pulse at rest into the baseline.
 func (w *watch) baseLocked(p *Pulse) {
-	total := uint64(0)
 	for addr, n := range p.Nodes {
-		total += n.Commands
 		if n.Commands >= enough {
 			w.restLocked(addr, n.P99)
 		}
 	}
-	if total >= enough {
+	if p.commands() >= enough {
 		w.restLocked("", p.P99)
 	}
 	for addr := range w.rest {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"slotproxy/internal/metrics"
 	"slotproxy/internal/testnode"
@@ -122,7 +123,7 @@ func BenchmarkLoopback(b *testing.B) {
 	set := testnode.NewSet(b, 3)
 	value := strings.Repeat("v", 64)
 	for i := range 3 {
-		set.Node(i).Every("GET", testnode.Bulk(value))
+		set.Node(i).Every("GET ...", testnode.Bulk(value))
 	}
 	_, addr := serve(b, Config{Loops: 1}, set.Addrs()...)
 	for _, pipeline := range []int{1, 16} {
@@ -136,6 +137,9 @@ func BenchmarkLoopback(b *testing.B) {
 			request := bytes.Repeat(resp.AppendCommandStrings(nil, "GET", "key"), pipeline)
 			reply := make([]byte, pipeline*len(resp.AppendBulkString(nil, value)))
 			sent := 0
+			if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+				b.Fatal(err)
+			}
 			for b.Loop() {
 				c.exchange(request, reply)
 				if sent++; sent%1000 == 0 {

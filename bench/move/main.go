@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,8 @@ type options struct {
 	ways     string
 	rounds   int
 	replicas int
+	whole    bool
+	storm    string
 }
 
 func main() {
@@ -44,6 +47,8 @@ func main() {
 	flag.StringVar(&o.ways, "ways", "loop,engine,cli", "in this order")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often")
 	flag.IntVar(&o.replicas, "replicas", 0, "of each of the three primaries")
+	flag.BoolVar(&o.whole, "whole", false, "fill all slots of the cluster, not only those that move")
+	flag.StringVar(&o.storm, "storm", "", "a slotproxy to run before the cluster, with a storm of clients through it; ways: proxy,cli")
 	flag.Parse()
 	for range o.rounds {
 		for way := range strings.SplitSeq(o.ways, ",") {
@@ -78,8 +83,18 @@ func measure(o *options, way string) (time.Duration, error) {
 	if err := w.fill(ctx); err != nil {
 		return 0, err
 	}
+	var x *weather
+	if o.storm != "" {
+		x, err = w.start(o.storm)
+		defer x.stop()
+		if err != nil {
+			return 0, err
+		}
+	}
 	began := time.Now()
 	switch way {
+	case "proxy":
+		err = w.proxied(x)
 	case "loop":
 		err = w.each(w.loop)
 	case "engine", "atomic":
@@ -96,13 +111,13 @@ func measure(o *options, way string) (time.Duration, error) {
 		return 0, err
 	}
 	n, err := cl.Nodes[3].Do("DBSIZE")
-	if err == nil && n != int64(o.slots*o.keys) {
+	if err == nil && x == nil && n != int64(o.slots*o.keys) {
 		err = fmt.Errorf("the target has %v keys", n)
 	}
 	return took, err
 }
 
-// fill writes keys into the first slots of each primary, and makes the table.
+// fill writes keys into the slots that move, the first ones of each primary, or into all, and makes the table.
 func (w *world) fill(ctx context.Context) error {
 	raw, err := w.src.Nodes(ctx, w.cl.Addrs()[0])
 	if err != nil {
@@ -129,8 +144,11 @@ func (w *world) fill(ctx context.Context) error {
 	}
 	tags := tagsOf()
 	value := strings.Repeat("x", w.bytes)
-	for at, slots := range w.move {
-		for _, s := range slots {
+	for at := range w.move {
+		for s := range uint16(router.Slots) {
+			if w.table.Node(s).ID != w.cl.Nodes[at].ID || !w.whole && !slices.Contains(w.move[at], s) {
+				continue
+			}
 			commands := make([][]string, w.keys)
 			for k := range commands {
 				commands[k] = []string{"SET", "{" + tags[s] + "}" + strconv.Itoa(k), value}
