@@ -202,9 +202,8 @@ func (p *pacer) settle(ctx context.Context, source string) {
 	for began := time.Now(); ; {
 		p.mu.Lock()
 		p.earnLocked()
-		l := p.laneLocked(source)
-		pause := p.pauseLocked(l, source, "")
-		if pause <= 0 && p.heldDebt > 0 && !l.urgent() && time.Since(began) < heldLimit {
+		pause := p.pauseLocked(p.laneLocked(source), source, "")
+		if pause <= 0 && p.heldDebt > 0 && time.Since(began) < heldLimit {
 			pause, p.why = waitPiece/4, "clients wait for gates"
 		}
 		if p.hurried {
