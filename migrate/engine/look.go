@@ -100,18 +100,41 @@ func (j *job) elsewhere(ctx context.Context, ends []*router.View) (unowned map[u
 	if err != nil {
 		return nil, nil, err
 	}
-	for s := range unowned {
-		for _, v := range views {
-			if !v.Owns(s) {
-				continue
+	for i, v := range views {
+		var owned []uint16
+		for s := range unowned {
+			if v.Owns(s) {
+				owned = append(owned, s)
 			}
+		}
+		if len(owned) == 0 {
+			continue
+		}
+		sibling := j.siblings(ctx, v.Myself, addrs[i])
+		for _, s := range owned {
 			delete(unowned, s)
-			if j.sameShard(v.Myself, j.target.ID) {
+			if sibling {
 				beside[s] = v.Myself
 			}
 		}
 	}
 	return unowned, beside, nil
+}
+
+// siblings says that another primary is of the target's shard: as this engine remembers, or after a restart, as both nodes say
+// (not those of Redis 7.0).
+func (j *job) siblings(ctx context.Context, id, addr string) bool {
+	if j.sameShard(id, j.target.ID) {
+		return true
+	}
+	asks := []*ask{{addr: j.target.Addr}, {addr: addr}}
+	for _, a := range asks {
+		a.commands = [][]string{cmd("CLUSTER", "MYSHARDID")}
+	}
+	if err := j.must(ctx, asks...); err != nil {
+		return false
+	}
+	return text(asks[0].replies[0]) != "" && text(asks[0].replies[0]) == text(asks[1].replies[0])
 }
 
 // streams tells whether the source streams the unit's slots to the target: then they are not open as others are, and yet
