@@ -215,10 +215,35 @@ var ills = []struct {
 			_, _ = w.cl.Do(n, "CLUSTER", "DELSLOTS", strconv.Itoa(w.slot)) // those that had it from the owner
 		}
 	}},
+	// The last one, as it leaves a key behind.
+	{name: "a node imports what another one has got since", kind: "outdated-target", owner: (*ward).third, bring: func(w *ward) {
+		old := w.dump("an old value")
+		w.setslot(w.c, "IMPORTING", w.a.ID)
+		w.setslot(w.a, "MIGRATING", w.c.ID)
+		w.carry(w.c, filled)
+		w.setslot(w.c, "NODE", w.c.ID)
+		w.setslot(w.a, "NODE", w.c.ID)
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) { // what gossip brings would close it
+			if v := w.do(w.b, "CLUSTER", "NODES").(string); owns(v, w.c.ID, w.slot) || time.Now().After(end) {
+				break
+			}
+		}
+		w.setslot(w.b, "IMPORTING", w.a.ID)
+		if _, err := w.b.Do("RESTORE-ASKING", fmt.Sprint(tag, 0), "0", old); err != nil {
+			w.t.Fatal(err)
+		}
+	}},
+}
+
+// owns tells whether a node's view gives a slot to a node.
+func owns(view, id string, slot int) bool {
+	v, err := router.ParseNodes([]byte(view), "")
+	return err == nil && v.OwnerID(uint16(slot)) == id
 }
 
 func (w *ward) first() *testcluster.Node  { return w.a }
 func (w *ward) second() *testcluster.Node { return w.b }
+func (w *ward) third() *testcluster.Node  { return w.c }
 
 func TestEveryIllIsNamedAndCured(t *testing.T) {
 	for _, v := range testcluster.Versions() {
