@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 
 	"slotproxy/migrate/machine"
 	"slotproxy/router"
@@ -54,13 +53,13 @@ func (j *job) look(ctx context.Context) error {
 	if j.result.SourceRun, err = j.sourceRun(ctx); err != nil {
 		return err
 	}
-	unowned, err := j.unowned(ctx, views)
+	unowned, beside, err := j.elsewhere(ctx, views)
 	if err != nil {
 		return err
 	}
 	for i, s := range j.unit.Slots {
 		l := machine.SlotLook{Slot: s, SourceOwns: views[0].Owns(s), TargetOwns: views[1].Owns(s),
-			Unowned: unowned[s], Migrating: streams, SourceKeys: a[i], TargetKeys: b[i]}
+			Unowned: unowned[s], Beside: beside[s], Migrating: streams, SourceKeys: a[i], TargetKeys: b[i]}
 		j.mark(&l, views[0], j.source.ID)
 		j.mark(&l, views[1], j.target.ID)
 		j.result.Looks = append(j.result.Looks, l)
@@ -77,17 +76,18 @@ func (j *job) sourceRun(ctx context.Context) (string, error) {
 	return infoField(text(r[0]), "run_id"), nil
 }
 
-// unowned are the slots of the unit that no working primary claims in its own view. What others believe does not count: the
-// believed owner may be dead, and its successor not know that it had the slot. A primary that does not answer may claim it.
-func (j *job) unowned(ctx context.Context, ends []*router.View) (map[uint16]bool, error) {
-	out := map[uint16]bool{}
+// elsewhere are the slots of the unit that neither end claims in its own view. Those that no working primary claims are unowned:
+// what others believe does not count, as the believed owner may be dead, and its successor not know that it had the slot. A
+// primary that does not answer may claim it. Of a slot that another primary of the target's shard claims, beside says which.
+func (j *job) elsewhere(ctx context.Context, ends []*router.View) (unowned map[uint16]bool, beside map[uint16]string, err error) {
+	unowned, beside = map[uint16]bool{}, map[uint16]string{}
 	for _, s := range j.unit.Slots {
 		if !ends[0].Owns(s) && !ends[1].Owns(s) {
-			out[s] = true
+			unowned[s] = true
 		}
 	}
-	if len(out) == 0 {
-		return out, nil
+	if len(unowned) == 0 {
+		return unowned, beside, nil
 	}
 	var addrs []string
 	t := j.cfg.Topology()
@@ -98,14 +98,43 @@ func (j *job) unowned(ctx context.Context, ends []*router.View) (map[uint16]bool
 	}
 	views, err := j.views(ctx, addrs...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for s := range out {
-		if slices.ContainsFunc(views, func(v *router.View) bool { return v.Owns(s) }) {
-			delete(out, s)
+	for i, v := range views {
+		var owned []uint16
+		for s := range unowned {
+			if v.Owns(s) {
+				owned = append(owned, s)
+			}
+		}
+		if len(owned) == 0 {
+			continue
+		}
+		sibling := j.siblings(ctx, v.Myself, addrs[i])
+		for _, s := range owned {
+			delete(unowned, s)
+			if sibling {
+				beside[s] = v.Myself
+			}
 		}
 	}
-	return out, nil
+	return unowned, beside, nil
+}
+
+// siblings says that another primary is of the target's shard: as this engine remembers, or after a restart, as both nodes say
+// (not those of Redis 7.0).
+func (j *job) siblings(ctx context.Context, id, addr string) bool {
+	if j.sameShard(id, j.target.ID) {
+		return true
+	}
+	asks := []*ask{{addr: j.target.Addr}, {addr: addr}}
+	for _, a := range asks {
+		a.commands = [][]string{cmd("CLUSTER", "MYSHARDID")}
+	}
+	if err := j.must(ctx, asks...); err != nil {
+		return false
+	}
+	return text(asks[0].replies[0]) != "" && text(asks[0].replies[0]) == text(asks[1].replies[0])
 }
 
 // streams tells whether the source streams the unit's slots to the target: then they are not open as others are, and yet

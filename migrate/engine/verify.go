@@ -22,6 +22,9 @@ func (j *job) verify(ctx context.Context) error {
 		}
 	}
 	j.together(ctx, asks...)
+	if err := j.stillOwns(nodes, asks); err != nil {
+		return err
+	}
 	for i, a := range asks {
 		if err := j.settled(a); err != nil {
 			j.closeReplica(ctx, nodes[i], a)
@@ -35,6 +38,25 @@ func (j *job) verify(ctx context.Context) error {
 		j.forget(j.unit)
 	}
 	return err
+}
+
+// stillOwns is Unknown when the target itself says that it has lost slots: gossip will not give them back, so waiting is in vain.
+func (j *job) stillOwns(nodes []*router.Node, asks []*ask) error {
+	for i, n := range nodes {
+		if n.ID != j.target.ID || asks[i].err != nil {
+			continue
+		}
+		v, err := view(n.Addr, asks[i].replies[0])
+		if err != nil {
+			return nil // settled says so
+		}
+		for _, s := range j.unit.Slots {
+			if o := v.Owner(s); o != nil && o.ID != n.ID {
+				return fail(machine.Unknown, "%s has lost slot %d to %s", n.Addr, s, o.Addr)
+			}
+		}
+	}
+	return nil
 }
 
 // closeReplica closes slots that only a replica still shows as open: it was away when its primary was told, and has them in its

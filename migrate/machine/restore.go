@@ -84,6 +84,7 @@ const (
 	strange standing = iota // neither node owns it, or a third one has to do with it
 	fresh                   // at the source, closed, and nothing of it at the target
 	begun                   // at the source, but something has begun
+	beside                  // a sibling of the target owns it
 	there                   // the target owns it
 )
 
@@ -93,6 +94,8 @@ func stand(l SlotLook) standing {
 		return strange
 	case l.TargetOwns:
 		return there
+	case l.Beside != "":
+		return beside
 	case !l.SourceOwns:
 		return strange
 	case l.Migrating || l.Importing || l.TargetKeys > 0:
@@ -113,6 +116,7 @@ const (
 	toGoOn             // Open, Move, ... or Start, Watch
 	toClose            // Close, or Cancel
 	toClaim            // Commit again
+	toSibling          // some slots are beside the target: they go on there
 	notOursNow         // somebody else is at it
 )
 
@@ -121,6 +125,7 @@ var verdicts = []struct {
 	fits func(s *sight) bool
 	then verdict
 }{
+	{func(s *sight) bool { return s.n[beside] > 0 }, toSibling},
 	// The target took the slots and was lost before its successor had heard of it (7.0). The keys are there.
 	{func(s *sight) bool { return s.n[strange] > 0 && s.unowned+s.n[there] == s.all && s.claimable }, toClaim},
 	{func(s *sight) bool { return s.n[strange] > 0 && s.longEnough }, notOursNow},
@@ -150,6 +155,8 @@ type sight struct {
 	claimable             bool // our Commit has begun, and gossip has had its time
 	longEnough            bool
 	there                 []uint16
+	sibling               string   // the first one that was seen
+	beside                []uint16 // the slots that are there
 }
 
 func (m *Machine) see(u *unit, looks []SlotLook) *sight {
@@ -162,10 +169,17 @@ func (m *Machine) see(u *unit, looks []SlotLook) *sight {
 			continue
 		}
 		st := stand(looks[i])
+		if st == beside && s.unopened {
+			st = strange // not by our doing
+		}
 		s.n[st]++
-		if st == there {
+		switch {
+		case st == there:
 			s.there = append(s.there, slot)
-		} else {
+		case st == beside && (s.sibling == "" || s.sibling == looks[i].Beside):
+			s.sibling = looks[i].Beside
+			s.beside = append(s.beside, slot)
+		default:
 			s.targetKeys += looks[i].TargetKeys
 		}
 		other = other || looks[i].OtherOpen
@@ -209,7 +223,9 @@ func (m *Machine) decided(u *unit, then verdict, s *sight) {
 		u.toTail()
 		m.begin(u)
 	case toSplit:
-		m.split(u, s.there)
+		m.split(u, s.there, u.Target)
+	case toSibling:
+		m.aside(u, s)
 	case toEnd:
 		m.free(u, m.rolledBack)
 	case toBegin:
@@ -268,13 +284,13 @@ func (m *Machine) fromStart(u *unit) {
 	m.begin(u)
 }
 
-// split lets the slots that have arrived go on as a unit of their own.
-func (m *Machine) split(u *unit, arrived []uint16) {
+// split lets the slots that have arrived at a node go on as a unit of their own. It returns nil when the unit has come to its end.
+func (m *Machine) split(u *unit, arrived []uint16, at string) *unit {
 	if u.fails++; u.fails > patience && m.exhausted(u, "the slots do not come to rest") {
-		return
+		return nil
 	}
 	c := u.Unit
-	c.Slots, c.Committed, c.Keys = arrived, true, 0
+	c.Slots, c.Target, c.Keys = arrived, at, 0
 	n := m.take(c)
 	n.held = u.held
 	n.toTail()
@@ -284,6 +300,24 @@ func (m *Machine) split(u *unit, arrived []uint16) {
 	m.recordUnit(journal.UnitOpening, u, "")
 	m.begin(n)
 	m.look(u)
+	return n
+}
+
+// aside goes on with slots at a sibling of the target. Whoever owns them has what clients have written; what the other one has
+// kept of them is for an operator.
+func (m *Machine) aside(u *unit, s *sight) {
+	note := fmt.Sprintf("slots %s are at %s, which leads a part of the shard of %s; PROXY CHECK names keys that were left at one of them",
+		Ranges(s.beside), s.sibling, u.Target)
+	if len(s.beside) < s.all {
+		if n := m.split(u, s.beside, s.sibling); n != nil {
+			n.note = note
+		}
+		return
+	}
+	u.Target, u.note = s.sibling, note
+	u.toTail()
+	m.recordUnit(journal.UnitCommitted, u, "")
+	m.begin(u)
 }
 
 // follow takes the primaries of the two shards from a Look: after a failover they are others.

@@ -196,7 +196,7 @@ func (s *script) result(f []string, reason string) Result {
 	return r
 }
 
-// lookOf reads "1-3:own", "2:open+5" (five keys on the target), "3:there", "4:lost", "5:other", "6:unmarked+2", "7:nobody".
+// lookOf reads "1-3:own", "2:open+5" (five keys on the target), "3:there", "4:lost", "5:other", "6:unmarked+2", "7:nobody", "8:beside" (at h).
 func lookOf(t *testing.T, w string) []SlotLook {
 	slots, how, _ := strings.Cut(w, ":")
 	how, keys, _ := strings.Cut(how, "+")
@@ -209,6 +209,8 @@ func lookOf(t *testing.T, w string) []SlotLook {
 		l.SourceOwns, l.TargetOwns = false, true
 	case "lost":
 		l.SourceOwns = false
+	case "beside":
+		l.SourceOwns, l.Beside = false, "h"
 	case "nobody":
 		l.SourceOwns, l.Unowned = false, true
 	case "other":

@@ -67,6 +67,9 @@ type SlotLook struct {
 	Migrating, Importing   bool // between the shards of source and target, whichever of their nodes the mark names
 	OtherOpen              bool // open to or from a third shard
 	Unowned                bool // no working primary claims it in its own view
+	// Beside is another primary of the target's shard that owns it, "" for none: a target that was cut off and its replica that took
+	// over from it are both primaries, if each has slots that the other had not heard of.
+	Beside                 string
 	SourceKeys, TargetKeys int64
 }
 

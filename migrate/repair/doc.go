@@ -7,6 +7,14 @@
 //
 // A slot is only touched when both looks show the same, and no key that exists once is ever deleted, unless an operator
 // asked for it with "delete".
+//
+// Who owns a slot, and is asked by clients, has its current values. What another node has of it counts in two cases only:
+//
+//	the owner has taken over from the source of a move     the target's copies count: the owner may have missed that keys went
+//	the slot is still open, and keys have gone to a target  what neither the owner nor the meant target has is on its way there
+//
+// An owner that has taken over from the target is not one of them: what it does not have was deleted there, or lost with the
+// failover, and nobody can tell which. Keys that the old target has kept stay where they are, as orphans. See kin.go.
 package repair
 
 import (

@@ -16,45 +16,73 @@ const keyBatch = 100
 // migrateTimeout bounds one MIGRATE of one key: well below the shortest sensible cluster-node-timeout.
 const migrateTimeout = 1000
 
-// clear empties a slot on a node that should not have it: its keys go to the owner, unless that has them, or are dropped.
+// clearing empties a slot on a node that should not have it: its keys go to another one, unless that has them, or are dropped.
+type clearing struct {
+	d              *Doctor
+	a              action
+	s, serving     engine.Session // serving is of action.serving, nil for none
+	moved, dropped int
+}
+
 func (d *Doctor) clear(ctx context.Context, a action) error {
-	s, err := d.Nodes.Session(ctx, a.at.addr)
-	if err != nil {
+	c := &clearing{d: d, a: a}
+	var err error
+	if c.s, err = d.Nodes.Session(ctx, a.at.addr); err != nil {
 		return err
 	}
-	defer s.Close()
+	defer c.s.Close()
+	if a.serving != nil {
+		if c.serving, err = d.Nodes.Session(ctx, a.serving.addr); err != nil {
+			return err
+		}
+		defer c.serving.Close()
+	}
 	info, err := d.text(ctx, a.at.addr, "INFO", "keyspace")
 	if err != nil {
 		return err
 	}
-	moved, dropped := 0, 0
 	for _, db := range databases(info) {
-		for {
-			keys, err := keysOf(ctx, s, db, number(a.slot))
-			if err != nil {
-				return err
-			}
-			if len(keys) == 0 {
-				break
-			}
-			for _, key := range keys {
-				gone := false
-				if a.merge != nil {
-					gone, err = d.give(ctx, s, a.merge, db, key)
-				}
-				if err == nil && !gone {
-					err = d.drop(ctx, s, a, db, key)
-					dropped++
-				} else {
-					moved++
-				}
-				if err != nil {
-					return fmt.Errorf("after %d keys moved and %d dropped: %w", moved, dropped, err)
-				}
-			}
+		if err := c.database(ctx, db); err != nil {
+			return fmt.Errorf("after %d keys moved and %d dropped: %w", c.moved, c.dropped, err)
 		}
 	}
 	return nil
+}
+
+func (c *clearing) database(ctx context.Context, db int) error {
+	for {
+		keys, err := keysOf(ctx, c.s, db, number(c.a.slot))
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		for _, key := range keys {
+			if err := c.key(ctx, db, key); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *clearing) key(ctx context.Context, db int, key string) error {
+	superfluous := c.a.merge == nil
+	if c.serving != nil {
+		var err error
+		if superfluous, err = has(ctx, c.serving, db, key); err != nil {
+			return err
+		}
+	}
+	if !superfluous {
+		gone, err := c.d.give(ctx, c.s, c.a.merge, db, key)
+		if err != nil {
+			return err
+		}
+		if gone {
+			c.moved++
+			return nil
+		}
+	}
+	c.dropped++
+	return c.d.drop(ctx, c.s, c.a, db, key)
 }
 
 // keysNow counts the keys of a slot on a node, in all its databases.
@@ -97,6 +125,22 @@ func keysOf(ctx context.Context, s engine.Session, db int, slot string) ([]strin
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// has says that a node has a key. One that moves the slot away answers ASK for what it has not.
+func has(ctx context.Context, s engine.Session, db int, key string) (bool, error) {
+	replies, err := s.Do(ctx, []string{"SELECT", strconv.Itoa(db)}, []string{"EXISTS", key})
+	if err != nil {
+		return false, err
+	}
+	failed, is := replies[1].(engine.ServerError)
+	switch {
+	case is && strings.HasPrefix(string(failed), "ASK "):
+		return false, nil
+	case is:
+		return false, failed
+	}
+	return replies[1] == int64(1), nil
 }
 
 // give moves one key to the owner. It reports false when the owner has one of that name.

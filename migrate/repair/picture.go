@@ -19,6 +19,7 @@ type node struct {
 	view     *router.View // nil: it does not answer
 	self     router.ViewNode
 	run      string // names the life of its process; "": not known
+	shard    string // as it names its shard, which a replica keeps when it takes over; "": not known, as of Redis 7.0
 	err      error
 	keys     *[router.Slots]int64 // of all databases; of primaries only
 	exports  []export             // of slots that it moves away by itself
@@ -149,6 +150,7 @@ func (d *Doctor) ask(ctx context.Context, n *node) {
 			n.self = v
 		}
 	}
+	n.shard, _ = d.text(ctx, n.addr, "CLUSTER", "MYSHARDID") // an older server has none, and a user may not be let ask
 }
 
 // text runs a command that is answered with a text.

@@ -40,8 +40,12 @@ var rows = []row{
 			n := s.staleSource()
 			return fmt.Sprintf("%s shows it as migrating, but %s owns it", n.addr, s.owner.addr)
 		}, dropStaleSource},
+	{"outdated-target", true, func(s *slotState) bool { return s.outdated() != nil },
+		func(s *slotState) string {
+			return fmt.Sprintf("%s still shows it as importing, but %s has it since, and has what clients have written", s.outdated().addr, s.owner.addr)
+		}, func(s *slotState) []action { return []action{s.stable(s.outdated())} }},
 	{"several-targets", true, func(s *slotState) bool { return len(s.arriving) > 1 },
-		func(s *slotState) string { return fmt.Sprintf("%d nodes show it as importing", len(s.arriving)) }, closeIdleTargets},
+		func(s *slotState) string { return fmt.Sprintf("%d nodes show it as importing", len(s.arriving)) }, oneTarget},
 	{"interrupted-move", true, func(s *slotState) bool { return s.halfMoved() != nil },
 		func(s *slotState) string {
 			return fmt.Sprintf("its move from %s to %s was interrupted", s.owner.addr, s.halfMoved().addr)
@@ -154,17 +158,19 @@ func dropStaleSource(s *slotState) []action {
 	return []action{s.closing(n, "")} // it cannot be made migrating again, but nobody is sent to it either
 }
 
-// closeIdleTargets closes the targets without keys that the owner does not mean; one that is left is another row's.
-func closeIdleTargets(s *slotState) []action {
-	meant := ""
-	if e := s.leavingOwner(); e != nil {
-		meant = e.peer
-	}
+// oneTarget leaves the target that is meant, and is another row's then. While a slot is open its keys are in parts on its nodes,
+// so what only another target has goes to the one that is meant. Without any the targets that have no keys are closed.
+func oneTarget(s *slotState) []action {
+	meant := s.meantTarget()
 	var list []action
 	for _, e := range s.arriving {
-		if e.n.id != meant && !e.n.has(s.slot) {
-			list = append(list, s.closing(e.n, e.peer))
+		if e.n == meant || meant == nil && e.n.has(s.slot) {
+			continue
 		}
+		if e.n.has(s.slot) {
+			list = append(list, action{at: e.n, slot: s.slot, merge: meant, serving: s.owner})
+		}
+		list = append(list, s.closing(e.n, e.peer))
 	}
 	return list
 }

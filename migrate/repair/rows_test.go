@@ -22,8 +22,9 @@ type script struct {
 	nodes   map[string]string
 	keys    map[string]int64
 	exports map[string][]any
-	sent    []string // what changes something
-	refuse  string   // what to refuse of that
+	shards  map[string]string // what nodes call their shards, by address; none as of Redis 7.0
+	sent    []string          // what changes something
+	refuse  string            // what to refuse of that
 	after   func(line string)
 }
 
@@ -41,6 +42,8 @@ func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any
 			out = append(out, fmt.Sprintf("# Keyspace\r\ndb0:keys=%d,expires=0\r\n", s.keys[addr]))
 		case line == "CLUSTER GETSLOTMIGRATIONS" && s.exports[addr] != nil:
 			out = append(out, s.exports[addr])
+		case line == "CLUSTER MYSHARDID" && s.shards[addr] != "":
+			out = append(out, s.shards[addr])
 		case line == "TIME":
 			out = append(out, []any{"1000", "0"})
 		case strings.HasPrefix(line, "CLUSTER COUNTKEYSINSLOT"):

@@ -172,7 +172,8 @@ func TestTheTargetsCopyCountsWhenTheSourceIsNotWhatItWas(t *testing.T) {
 		journal              bool
 		want                 bool
 	}{
-		{"the source forgot", "", "[7-<-" + a + "]", false, true},
+		{"the source forgot", "", "[7-<-" + a + "]", false, false},
+		{"the source forgot, and the journal knows of a failover", "", "[7-<-" + a + "]", true, true},
 		{"both know", "[7->-" + c + "]", "[7-<-" + a + "]", false, false},
 		{"both know, and the journal knows of a failover", "[7->-" + c + "]", "[7-<-" + a + "]", true, true},
 	}

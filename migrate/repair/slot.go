@@ -166,6 +166,7 @@ type action struct {
 	peer    string        // of counted: the node that it is opened from again, if there are keys after all; "": it cannot be
 	yield   *node         // at gives its claim up to this node, which gets its keys before
 	merge   *node         // keys of the slot at at go to this node, whose copies count
+	serving *node         // of merge: copies of this node count too, as clients find them there; nil for none
 	drop    bool          // keys of the slot at at are deleted
 }
 
@@ -198,9 +199,7 @@ func (s *slotState) unit(from, to *node) *journal.Unit {
 		SourceEpoch: from.self.Epoch, SourceRun: from.run}
 	if to != nil {
 		u.Target = to.id
-		// A source that does not show the move any more is not what it was when keys went: its successor, or its older self.
-		forgot := s.leavingOwner() == nil && s.from(to) != nil
-		u.Failover = forgot || s.d.failover(*u)
+		u.Failover = s.targetCounts(from, to, *u)
 	}
 	return u
 }
