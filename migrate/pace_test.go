@@ -222,8 +222,8 @@ func TestAJobHoldsFewEnoughCommandsForTheirP99(t *testing.T) {
 	p := testPacer(machine.Options{})
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	p.gated(5, 1000)
-	p.settle(ctx, "a") // one in two hundred: as many as may
+	p.gated(8, 1000)
+	p.settle(ctx, "a") // as many as may
 	p.gated(1000, 1000)
 	settled := make(chan struct{})
 	go settleFor(ctx, p, settled)

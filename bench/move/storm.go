@@ -25,6 +25,9 @@ type weather struct {
 	told  chan storm.Report
 }
 
+// calm is how long clients work before slots move: the proxy compares with what they had in the last ten seconds.
+const calm = 12 * time.Second
+
 // start begins with both, and returns when the clients are at work. What it returns is to be stopped, even with an error.
 func (w *world) start(bin string) (*weather, error) {
 	x := &weather{end: func() {}}
@@ -43,7 +46,7 @@ func (w *world) start(bin string) (*weather, error) {
 	}
 	x.addr, x.admin = ports[0], ports[1]
 	x.proxy = exec.Command(bin, "serve", "--cluster", w.cl.Addrs()[0], "--listen", x.addr, "--admin", x.admin, "--http", ports[2],
-		"--state-dir", x.dir)
+		"--state-dir", x.dir, "--log-level", "error")
 	x.proxy.Stderr = os.Stderr
 	if err := x.proxy.Start(); err != nil {
 		return x, err
@@ -61,6 +64,7 @@ func (w *world) start(bin string) (*weather, error) {
 	go x.blow(ctx, w.hot(), begun)
 	select {
 	case <-begun:
+		time.Sleep(calm)
 		return x, nil
 	case r := <-x.told:
 		return x, fmt.Errorf("the storm ended at once: %s", r)
@@ -90,7 +94,8 @@ func (w *world) hot() (all []uint16) {
 func (x *weather) stop() {
 	x.end()
 	if x.told != nil {
-		fmt.Println(" ", strings.SplitN((<-x.told).String(), "\n", 2)[0])
+		r := <-x.told
+		fmt.Printf("  %d replies to clients, %d errors, %d violations\n", r.Ops(), r.Errors(), r.Violations())
 	}
 	if x.proxy != nil && x.proxy.Process != nil {
 		_ = x.proxy.Process.Kill() // the one error is that it has ended
