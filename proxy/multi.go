@@ -24,13 +24,19 @@ type transaction struct {
 	key     []byte
 	multi   bool // there is another key than that
 	script  bool
-	bodies  [][]byte // of scripts that its commands bring
-	uses    []*code  // scripts that its commands name
-	names   [][]byte // of scripts that nobody knew when they were queued: somebody may have brought them before EXEC
-	kept    int      // bytes of copies beside the buffer of r; the pool counts them as used
-	other   bool     // has chosen another database
-	db      int      // the database that the client is in behind it
+	bodies  []brought // scripts that its commands bring
+	uses    []*code   // scripts that its commands name
+	names   [][]byte  // of scripts that nobody knew when they were queued: somebody may have brought them before EXEC
+	kept    int       // bytes of copies beside the buffer of r; the pool counts them as used
+	other   bool      // has chosen another database
+	db      int       // the database that the client is in behind it
 	own     []ownReply
+}
+
+// brought is a script that a command of a transaction brings.
+type brought struct {
+	at   int
+	body []byte
 }
 
 // ownReply is a command of a transaction that the proxy answers: its place holds a PING on the wire.
@@ -257,7 +263,7 @@ func (l *loop) sees(t *transaction, d router.Decision, first []byte) {
 // notes keeps the script that a command names, or brings: that one is known once it has run.
 func (t *transaction) notes(l *loop, rule *router.Rule, args [][]byte) {
 	if body := bodyOf(rule, args); body != nil {
-		t.bodies = append(t.bodies, append([]byte(nil), body...))
+		t.bodies = append(t.bodies, brought{int(t.n), bytes.Clone(body)})
 		l.keeps(t, len(body)+copyRoom)
 		return
 	}
@@ -357,8 +363,8 @@ func (s *session) exec(rule *router.Rule) bool {
 		return true
 	}
 	s.l.extend(t.r, execCommand)
-	for _, body := range t.bodies {
-		s.l.learn(body)
+	for _, b := range t.bodies {
+		s.l.learn(b.body)
 	}
 	for _, name := range t.names {
 		if x := s.l.find(name); x != nil {
@@ -374,7 +380,7 @@ func (s *session) exec(rule *router.Rule) bool {
 	r.pre = t.n + 1
 	r.sticky = t.other // in a database that is not its profile's
 	r.class = metrics.ClassWrite
-	if len(t.own) > 0 || t.other {
+	if len(t.own)+len(t.bodies) > 0 || t.other {
 		r.tx, s.spare = t, nil // the reply needs it
 	} else {
 		s.l.blank(t)
@@ -394,7 +400,8 @@ func (s *session) exec(rule *router.Rule) bool {
 	return true
 }
 
-// settled takes the array that EXEC has answered, puts the proxy's own answers to their places, and follows a SELECT.
+// settled takes the array that EXEC has answered, puts the proxy's own answers to their places, follows a SELECT, and forgets
+// scripts that the node could not compile.
 func (l *loop) settled(r *request, reply []byte) []byte {
 	t, s := r.tx, r.sess
 	r.tx = nil
@@ -410,11 +417,17 @@ func (l *loop) settled(r *request, reply []byte) []byte {
 		return reply
 	}
 	out := append([]byte(nil), reply[:at]...)
-	own := t.own
+	own, bodies := t.own, t.bodies
 	for i := range count {
 		n, err := resp.Skip(reply[at:])
 		if err != nil || n == 0 {
 			return reply
+		}
+		if len(bodies) > 0 && bodies[0].at == i {
+			if bytes.HasPrefix(reply[at:], notCompiled) {
+				l.p.scripts.remove(bodies[0].body)
+			}
+			bodies = bodies[1:]
 		}
 		if len(own) > 0 && own[0].at == i {
 			out = s.place(out, own[0], r.conn.node, reply[at:at+n])

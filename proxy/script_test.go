@@ -430,3 +430,16 @@ func wantGets(c *client) {
 		c.want(fmt.Sprintf("$5\r\n{t}%02d\r\n", i))
 	}
 }
+
+func TestAScriptThatDoesNotCompileInATransactionIsNotKnown(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	const bad, good = "return 'x' syntax error", "return 'good'"
+	for _, command := range [][]string{{"MULTI"}, {"SET", "k", "v"}, {"EVAL", bad, "1", "k"}, {"EVAL", good, "1", "k"}, {"EXEC"}} {
+		c.cmd(command...)
+	}
+	c.want("+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\r\n+OK\r\n-ERR Error compiling script")
+	c.cmd("SCRIPT", "EXISTS", sha(bad), sha(good))
+	c.want("*2\r\n:0\r\n:1\r\n")
+}
