@@ -185,6 +185,8 @@ const (
 	heldShare = 0.008
 	// heldCredit is what may be saved up: a quiet second before must not excuse a loud one.
 	heldCredit = 50
+	// heldDebtLimit is what has to be paid at most, and a pulse with hardly a command halves it: when the crowd has gone there is nobody to pay.
+	heldDebtLimit = 1000
 	// heldLimit is the longest wait for it before one hold, so that every job ends.
 	heldLimit = time.Second
 )
@@ -193,7 +195,10 @@ const (
 func (p *pacer) gated(held, commands uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.heldDebt = max(p.heldDebt+float64(held)-heldShare*float64(commands), -heldCredit)
+	p.heldDebt = min(max(p.heldDebt+float64(held)-heldShare*float64(commands), -heldCredit), heldDebtLimit)
+	if commands < enough && p.heldDebt > 0 {
+		p.heldDebt /= 2
+	}
 }
 
 // settle waits until the debts of a source are paid, and those to the clients that gates have held. It comes before a hold, since

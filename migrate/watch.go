@@ -90,6 +90,9 @@ func (w *watch) look() (working bool) {
 	p := w.load.Pulse()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p.Nodes == nil { // a loop has not answered: the next pulse has it all
+		return w.job != nil
+	}
 	n := notice{redirects: p.Redirects, errors: p.Errors}
 	if w.seen {
 		n.held = p.HeldTotal - w.before

@@ -15,8 +15,12 @@ import (
 const readSize = 64 << 10
 
 // passesPerWrite is how often a loop reads before it writes, while sockets keep becoming ready: the more commands one write to a
-// node carries the cheaper they are. Five reads are some tens of microseconds when all are short, and bound what a round buffers.
-const passesPerWrite = 5
+// node carries the cheaper they are. eventsPerWrite ends that: with so many sockets ready there is nothing left to win, and who came
+// first has waited.
+const (
+	passesPerWrite = 5
+	eventsPerWrite = 128
+)
 
 const (
 	// How long an idle loop sleeps at most: idle timeouts and slow frames are looked at this often.
@@ -142,9 +146,10 @@ func (l *loop) run() {
 		l.now = monotonic()
 		l.poll.dispatch(l, n)
 		// A lone client is not made to wait for a second look.
-		for pass := 1; pass < passesPerWrite && n > 1; pass++ {
+		for pass, all := 1, n; pass < passesPerWrite && n > 1 && all < eventsPerWrite; pass++ {
 			n = l.poll.ready()
 			l.poll.dispatch(l, n)
+			all += n
 		}
 		l.receive()
 		l.wakeDue()

@@ -106,9 +106,11 @@ func (j *job) start(ctx context.Context) error {
 		}
 		return fail(machine.Foreign, "%s is migrating slots %s, and not for this job", j.source.Addr, m.ranges)
 	}
-	if err := j.keepPrimary(ctx); err != nil {
+	views, err := j.views(ctx, j.source.Addr)
+	if err != nil {
 		return err
 	}
+	j.keepPrimary(ctx, views[0])
 	if j.mem.assisted {
 		_ = j.closeGateFor(ctx, assistedHold)
 	}

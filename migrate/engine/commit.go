@@ -10,17 +10,24 @@ import (
 // commit makes the target the owner. It is confirmed by the target's own view, and by its epoch: only the higher one of
 // both nodes wins when they tell others different things.
 func (j *job) commit(ctx context.Context) error {
-	if err := j.keepPrimary(ctx); err != nil {
+	views, err := j.views(ctx, j.source.Addr)
+	if err != nil {
 		return err
 	}
+	// Whoever stood still for long may come to this step when another coordinator has been here, and has gone.
+	for _, s := range j.unit.Slots {
+		if id := views[0].OwnerID(s); id != "" && id != j.source.ID && id != j.target.ID {
+			return fail(machine.Unknown, "slot %d belongs to another node by now", s)
+		}
+	}
+	j.keepPrimary(ctx, views[0])
 	if err := j.set(ctx, j.target, "NODE", j.target.ID); err != nil {
 		if owns, lost := j.targetOwns(ctx); lost != nil || owns > 0 {
 			return fail(machine.Unknown, "some slots have changed hands, and then: %v", err)
 		}
 		return err
 	}
-	views, err := j.views(ctx, j.target.Addr)
-	if err != nil {
+	if views, err = j.views(ctx, j.target.Addr); err != nil {
 		return err
 	}
 	v := views[0]

@@ -132,3 +132,66 @@ func TestAGateThatWasNotClosedInTimeHasMoreOfItTheNextTime(t *testing.T) {
 		t.Errorf("the attempts had %v, want more each time, and at most half a second", g.given)
 	}
 }
+
+// guests is a pacer in whose second wait commands begin to wait for the slots, and go again.
+type guests struct {
+	g       *crowd
+	batches atomic.Int64
+	came    atomic.Bool
+	left    atomic.Bool
+}
+
+func (p *guests) Batch() (int, int64) { return 64, 1 << 20 }
+
+func (p *guests) Wait(ctx context.Context, _, _ string, _ int, _ int64, waited func() bool) error {
+	if p.batches.Add(1) != 2 {
+		return nil
+	}
+	p.g.here.Store(true)
+	p.came.Store(waited())
+	p.g.here.Store(false)
+	for waited() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	p.left.Store(true)
+	return nil
+}
+
+func (p *guests) Moved(string, string, int, int64, time.Duration) {}
+
+func TestKeysArePacedAgainWhenTheCommandsThatWaitedHaveGone(t *testing.T) {
+	g := &crowd{}
+	p := &guests{g: g}
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1"}, nil)
+	r.e = r.engine(func(c *engine.Config) { c.Gate, c.Pacer = g, p })
+	r.fillFast(r.cl.Nodes[0], []uint16{5}, 20000)
+	u := r.unit(1, 5)
+	u.Online = true
+	r.runAll(u, online[:2])
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if got := r.e.Run(ctx, u, machine.Move); got.Outcome != machine.Done {
+		t.Fatalf("outcome %d %s", got.Outcome, got.Reason)
+	}
+	if !p.came.Load() || !p.left.Load() {
+		t.Errorf("the pacer heard that commands wait: %v, and that they do no more: %v", p.came.Load(), p.left.Load())
+	}
+}
+
+func TestASlotThatAnotherHasMovedOnMeanwhileIsNotCommitted(t *testing.T) {
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1"}, nil)
+	u := r.unit(1, 5)
+	u.Online = true
+	r.runAll(u, online[:2])
+	third := r.cl.Nodes[2]
+	for _, n := range []*testcluster.Node{third, r.cl.Nodes[0]} {
+		r.do(n, "CLUSTER", "SETSLOT", "5", "NODE", third.ID)
+	}
+	if got := r.e.Run(t.Context(), u, machine.Commit); got.Outcome != machine.Unknown {
+		t.Errorf("outcome %d %s, want a look", got.Outcome, got.Reason)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+
+	"slotproxy/router"
 )
 
 // migrationSetting makes a primary that loses its last slot a replica of who got it: it throws its keys away and copies
@@ -13,15 +15,12 @@ import (
 // A coordinator that dies in between leaves it off, until the nodes are started again: SET is not written to their files.
 const migrationSetting = "cluster-allow-replica-migration"
 
-// keepPrimary is called before each commit. A node that does not let the setting be changed is left as it is.
-func (j *job) keepPrimary(ctx context.Context) error {
-	views, err := j.views(ctx, j.source.Addr)
-	if err != nil {
-		return err
-	}
-	me := views[0].Node(j.source.ID)
-	if me == nil || me.Slots > j.ownedOf(views[0].Owns) {
-		return nil
+// keepPrimary is called before each commit, with how the source sees the cluster. A node that does not let the setting be changed is
+// left as it is.
+func (j *job) keepPrimary(ctx context.Context, v *router.View) {
+	me := v.Node(j.source.ID)
+	if me == nil || me.Slots > j.ownedOf(v.Owns) {
+		return
 	}
 	for _, addr := range j.shard(j.source.ID) {
 		r, err := j.try(ctx, addr, cmd("CONFIG", "GET", migrationSetting))
@@ -33,7 +32,6 @@ func (j *job) keepPrimary(ctx context.Context) error {
 			j.on(addr)
 		}
 	}
-	return nil
 }
 
 // isOff tells that this engine has switched the setting off at an address.

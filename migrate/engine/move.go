@@ -50,6 +50,8 @@ type mover struct {
 	// closing is the gate that is being closed, nil for none; crowded: commands wait for the slots because they are half moved.
 	closing *closing
 	crowded bool
+	// crowdedAt is when they were seen last.
+	crowdedAt time.Time
 }
 
 // batch is keys of one slot for one MIGRATE.
@@ -142,7 +144,7 @@ func (m *mover) limit() int {
 	if m.cfg.Pacer != nil {
 		keys, bytes = m.cfg.Pacer.Batch()
 	}
-	if m.crowded {
+	if m.hurries() {
 		keys, bytes = max(keys, crowdBatch), max(bytes, defaultBatchBytes)
 	}
 	return max(1, min(keys, int(bytes/max(m.mem.weight.mean, 1))))
@@ -153,7 +155,7 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 	batches, n := m.next(limit)
 	bytes := int64(n) * m.mem.weight.mean
 	if m.cfg.Pacer != nil && m.closing == nil && !m.held() {
-		if err := m.cfg.Pacer.Wait(ctx, m.source.ID, m.target.ID, n, bytes, m.waited); err != nil {
+		if err := m.cfg.Pacer.Wait(ctx, m.source.ID, m.target.ID, n, bytes, m.hurries); err != nil {
 			return fail(machine.Again, "pacing: %v", err)
 		}
 	}
@@ -317,13 +319,20 @@ func (m *mover) gate(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// waited looks whether commands wait for the slots, unless that is known. What is behind the gate does not count.
+// waited looks whether commands wait for the slots just now, and notes that there was one. What is behind the gate does not count.
 func (m *mover) waited() bool {
-	if !m.crowded && m.cfg.Gate != nil && !m.held() {
-		m.crowded = m.cfg.Gate.Waiting(m.unit.Slots)
+	if m.cfg.Gate == nil || m.held() || !m.cfg.Gate.Waiting(m.unit.Slots) {
+		return false
 	}
-	return m.crowded
+	m.crowded, m.crowdedAt = true, time.Now()
+	return true
 }
+
+// hurries says that commands have waited for the slots a moment ago: one that is just being tried again waits nowhere.
+func (m *mover) hurries() bool { return m.waited() || time.Since(m.crowdedAt) < crowdedFor }
+
+// crowdedFor is the longest pause between two tries of a command, and something.
+const crowdedFor = time.Second
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

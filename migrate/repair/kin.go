@@ -26,6 +26,8 @@ func (s *slotState) kin(e *end) kinship {
 		return unknown
 	case sameShard(s.owner, was), !was.self.Primary && was.self.PrimaryID == s.owner.id:
 		return successor
+	case !was.self.Primary:
+		return unknown // it has lost its slots to somebody, and follows a third node since: the journal must say
 	}
 	return unrelated
 }

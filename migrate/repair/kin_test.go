@@ -14,10 +14,10 @@ import (
 
 // In these clusters c shows slot 7 as importing from a and has a key of it. b owns it now.
 
-// follows makes node i a replica of b in a view.
-func follows(view string, i int) string {
+// follows makes node i a replica of another one in a view.
+func follows(view string, i int, of string) string {
 	lines := strings.SplitAfter(view, "\n")
-	lines[i] = strings.Replace(lines[i], "master -", "slave "+nodeIDs[1], 1)
+	lines[i] = strings.Replace(lines[i], "master -", "slave "+of, 1)
 	return strings.Join(lines, "")
 }
 
@@ -25,13 +25,13 @@ func TestWhoOwnsASlotKeepsItsValuesUnlessItTookOverFromTheSource(t *testing.T) {
 	ofA := [3]string{"0-5000", "5001-10000", "10001-16383"}
 	ofB := [3]string{"0-6 8-5000", "7 5001-10000", "10001-16383"}
 	noneOfA := [3]string{"", "0-10000", "10001-16383"}
-	a, b, c := nodeIDs[0], nodeIDs[1], nodeIDs[2]
+	a, b, c, third := nodeIDs[0], nodeIDs[1], nodeIDs[2], nodeIDs[3]
 	stable := []string{addrOf(2) + " CLUSTER SETSLOT 7 STABLE"}
 	tests := []struct {
 		name     string
 		slots    [3]string
-		replica  bool // a follows b
-		silent   bool // a does not answer
+		replica  string // who a follows
+		silent   bool   // a does not answer
 		shards   [3]string
 		journal  bool   // knows of a failover, whoever is the source now
 		owner    string // what it shows
@@ -43,8 +43,9 @@ func TestWhoOwnsASlotKeepsItsValuesUnlessItTookOverFromTheSource(t *testing.T) {
 		{name: "the same on Redis 7.0, where the source is still there", slots: ofB, journal: true, kind: "outdated-target", sent: stable},
 		{name: "the same, and the source is gone", slots: noneOfA, silent: true, shards: [3]string{"", "t", "t"}, journal: true, kind: "outdated-target", sent: stable},
 		{name: "a repair was to bring it to the old target", slots: ofB, shards: [3]string{"s", "t", "t"}, journal: true, owner: "[7->-" + c + "]", kind: "interrupted-move"},
-		{name: "the owner has taken over from the source, which follows it", slots: noneOfA, replica: true, kind: "source-forgot", failover: true},
+		{name: "the owner has taken over from the source, which follows it", slots: noneOfA, replica: b, kind: "source-forgot", failover: true},
 		{name: "the owner has taken over from the source, of which it is known", slots: ofB, shards: [3]string{"s", "s", "t"}, kind: "source-forgot", failover: true},
+		{name: "the owner has taken over from the source, which follows a third node since", slots: noneOfA, replica: third, shards: [3]string{"u", "s", "t"}, journal: true, kind: "source-forgot", failover: true},
 		{name: "the source is gone, and the journal had it", slots: noneOfA, silent: true, journal: true, kind: "source-forgot", failover: true},
 		{name: "the source is gone, and nobody knows of it", slots: noneOfA, silent: true, kind: "source-forgot"},
 		{name: "the owner is the source itself", slots: ofA, kind: "source-forgot"},
@@ -55,8 +56,8 @@ func TestWhoOwnsASlotKeepsItsValuesUnlessItTookOverFromTheSource(t *testing.T) {
 			s := &script{nodes: map[string]string{}, keys: map[string]int64{addrOf(2): 1}, shards: map[string]string{}}
 			for i, open := range []string{"", tt.owner, "[7-<-" + a + "]", ""} {
 				s.nodes[addrOf(i)] = view(i, tt.slots, open)
-				if tt.replica {
-					s.nodes[addrOf(i)] = follows(s.nodes[addrOf(i)], 0)
+				if tt.replica != "" {
+					s.nodes[addrOf(i)] = follows(s.nodes[addrOf(i)], 0, tt.replica)
 				}
 			}
 			if tt.silent {
