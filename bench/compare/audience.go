@@ -14,15 +14,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slotproxy/bench/load"
 	"slotproxy/resp"
 )
 
-// channel is what an audience listens to.
-const channel = "compare"
+// channels numbers audiences. Each has a channel of its own, because what was published before may still be on its way between nodes.
+var channels atomic.Int64
 
 // audience are subscribers. One goroutine on epoll reads what they hear and forgets it: goroutines for a hundred of them would take the
 // processor from what is measured.
 type audience struct {
+	channel string
 	epoll   int
 	fds     []int
 	message int // bytes
@@ -38,8 +40,8 @@ func gather(addrs []string, n, size int) (*audience, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create", err)
 	}
-	a := &audience{epoll: epoll}
-	a.message = len("*3\r\n$7\r\nmessage\r\n") + bulkLen(len(channel)) + bulkLen(size)
+	a := &audience{channel: fmt.Sprintf("compare:%d", channels.Add(1)), epoll: epoll}
+	a.message = len("*3\r\n$7\r\nmessage\r\n") + bulkLen(len(a.channel)) + bulkLen(size)
 	for i := range n {
 		if err := a.join(addrs[i%len(addrs)]); err != nil {
 			a.leave()
@@ -52,6 +54,11 @@ func gather(addrs []string, n, size int) (*audience, error) {
 }
 
 func bulkLen(n int) int { return len("$\r\n\r\n") + len(strconv.Itoa(n)) + n }
+
+// publishTo is what the audience hears.
+func (a *audience) publishTo() load.Op {
+	return load.Op{Name: "PUBLISH", Weight: 1, Commands: []string{"PUBLISH " + a.channel + " {value}"}, Keys: 1}
+}
 
 // join subscribes one.
 func (a *audience) join(addr string) error {
@@ -70,10 +77,10 @@ func (a *audience) join(addr string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := unix.Write(fd, resp.AppendCommandStrings(nil, "SUBSCRIBE", channel)); err != nil {
+	if _, err := unix.Write(fd, resp.AppendCommandStrings(nil, "SUBSCRIBE", a.channel)); err != nil {
 		return err
 	}
-	want := len("*3\r\n$9\r\nsubscribe\r\n") + bulkLen(len(channel)) + len(":1\r\n")
+	want := len("*3\r\n$9\r\nsubscribe\r\n") + bulkLen(len(a.channel)) + len(":1\r\n")
 	for in := make([]byte, want); want > 0; {
 		n, err := unix.Read(fd, in[:want])
 		if err != nil || n == 0 || in[0] == '-' {

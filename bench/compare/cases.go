@@ -50,12 +50,8 @@ var ops = map[string]struct {
 	"EVALSHA": {false, func(int) load.Op {
 		return load.Op{Name: "EVALSHA", Weight: 1, Commands: []string{"EVALSHA " + scriptName + " 1 {key}"}, Keys: 1}
 	}},
-	"PUBLISH": {true, func(many int) load.Op {
-		if many == 0 {
-			return load.Publish(1)
-		}
-		return load.Op{Name: "PUBLISH", Weight: 1, Commands: []string{"PUBLISH " + channel + " {value}"}, Keys: 1}
-	}},
+	// To its audience when it has one: publishTo.
+	"PUBLISH": {true, func(int) load.Op { return load.Publish(1) }},
 }
 
 // basic is a case of the default around which others are.

@@ -132,7 +132,6 @@ func (m *measurer) facts(ctx context.Context) []fact {
 		{"memory", gib(field("/proc/meminfo", `(?m)^MemTotal:\s+(\d+) kB$`, "0"))},
 		{"system", field("/etc/os-release", `(?m)^PRETTY_NAME="?([^"\n]+)"?$`, "unknown") + ", Linux " + field("/proc/sys/kernel/osrelease", `(?m)^(.+)$`, "unknown")},
 		{"built with", runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH},
-		{"servers", m.settings.version},
 	}
 	for _, c := range m.list {
 		if c.name == twoLoops { // the program of the one before

@@ -20,6 +20,7 @@ type measurer struct {
 	cores   cores
 	samples map[loadCase]map[string][]sample
 	failed  map[loadCase]map[string]string
+	release string   // of the servers, as they tell it
 	notes   []string // what was left out, in the order in which it was met
 }
 
@@ -177,6 +178,7 @@ func (m *measurer) once(ctx context.Context, w *world, p *proxy, cfg load.Config
 			return nil, err
 		}
 		defer crowd.leave()
+		cfg.Ops = []load.Op{crowd.publishTo()}
 	}
 	run, err := load.Start(ctx, cfg)
 	if err != nil {
@@ -238,5 +240,5 @@ func (m *measurer) finish(r *report) {
 		}
 	}
 	r.Notes = append(r.Notes, m.notes...)
-	r.Facts = append(r.Facts, fact{"load average after", loadAverage()})
+	r.Facts = append(r.Facts, fact{"load average after", loadAverage()}, fact{"servers", m.release})
 }

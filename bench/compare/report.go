@@ -140,7 +140,7 @@ func (r *report) barTable() table {
 
 // caseTable compares the contenders in one case.
 func (r *report) caseTable(at loadCase) table {
-	t := table{{"", "CPU", "of " + judged, "servers' CPU", "commands/s", "p50 us", "p99 us", "RSS MiB", "peak MiB"}}
+	t := table{{"", "CPU", "times " + judged, "servers' CPU", "commands/s", "p50 us", "p99 us", "RSS MiB", "peak MiB"}}
 	base := r.figures(at, judged)
 	for _, who := range r.Contenders {
 		f := r.figures(at, who)

@@ -146,7 +146,15 @@ func (w *world) ready(ctx context.Context, list ...*testcluster.Node) error {
 			return err
 		}
 	}
-	return nil
+	info, err := load.Ask(ctx, &load.Target{}, list[0].Addr, "INFO", "server")
+	w.release = w.settings.version
+	for _, name := range []string{"redis_version:", "valkey_version:"} { // Valkey tells old clients of a Redis
+		if _, behind, found := strings.Cut(info, "\n"+name); found {
+			number, _, _ := strings.Cut(behind, "\r")
+			w.release = w.settings.version + " (" + number + ")"
+		}
+	}
+	return err
 }
 
 // script is what EVALSHA runs: one command on one key. The servers name it by its sum.
