@@ -71,6 +71,9 @@ func (m *measurer) all(ctx context.Context) error {
 				if err := m.round(ctx, w, at, jobs[sc][at], round); err != nil {
 					return err
 				}
+				if at.heavy() {
+					w.stopProxies()
+				}
 			}
 		}
 	}

@@ -109,7 +109,7 @@ const (
 
 	rowHeight = 24
 	rowLeft   = 92  // room for names
-	rowRight  = 128 // room for figures behind the longest bar
+	rowRight  = 150 // room for figures behind the longest bar
 )
 
 // drawing is an SVG that grows.

@@ -51,9 +51,9 @@ func (w *world) enter(to scene) error {
 			return err
 		}
 	}
-	if w.running == nil || from.nodes != to.nodes {
+	if from.nodes != to.nodes {
 		w.stopServers()
-		w.running, w.broken = map[string]*proxy{}, map[string]error{}
+		w.broken = map[string]error{}
 		return nil
 	}
 	for _, n := range w.servers() {
@@ -73,11 +73,16 @@ func (w *world) servers() []*testcluster.Node {
 	return list
 }
 
-func (w *world) stopServers() {
+// stopProxies has them start anew when they are needed next.
+func (w *world) stopProxies() {
 	for _, p := range w.running {
 		p.stop()
 	}
-	w.running = nil
+	w.running = map[string]*proxy{}
+}
+
+func (w *world) stopServers() {
+	w.stopProxies()
 	for _, n := range w.alone {
 		n.Stop()
 	}
@@ -104,13 +109,15 @@ func (w *world) nodes(ctx context.Context, of kind) ([]*testcluster.Node, error)
 	version := testcluster.Version(w.settings.version)
 	// A failover, which a busy machine could cause, would be another measurement.
 	const patience = time.Minute
+	// Those of the last load may still be closing when the next one connects. Servers take fewer when they have no descriptors for them.
+	args := []string{"--maxclients", "30000"}
 	number := w.scene.nodes
 	switch of {
 	case kindNothing:
 		return nil, nil
 	case kindDirect, kindCluster:
 		if w.cluster == nil {
-			c, err := testcluster.Start(ctx, testcluster.Options{Version: version, Primaries: number, NodeTimeout: patience})
+			c, err := testcluster.Start(ctx, testcluster.Options{Version: version, Primaries: number, NodeTimeout: patience, Args: args})
 			if err != nil {
 				return nil, err
 			}
@@ -124,7 +131,7 @@ func (w *world) nodes(ctx context.Context, of kind) ([]*testcluster.Node, error)
 		number = 1
 	}
 	for len(w.alone) < number {
-		n, err := testcluster.Standalone(ctx, testcluster.Options{Version: version})
+		n, err := testcluster.Standalone(ctx, testcluster.Options{Version: version, Args: args})
 		if err != nil {
 			return nil, err
 		}
