@@ -97,17 +97,17 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 }
 
 // pick chooses the cases.
-func (s *settings) pick(cases string) (err error) {
-	if cases != "" {
+func (s *settings) pick(named string) (err error) {
+	if named != "" {
 		s.set = "cases"
-		s.cases, err = parseCases(cases)
+		s.cases, err = parseCases(named)
 		return err
 	}
-	make, known := sets[s.set]
+	cases, known := sets[s.set]
 	if !known {
 		return fmt.Errorf("no set %q: there are %s", s.set, strings.Join(slices.Sorted(maps.Keys(sets)), ", "))
 	}
-	s.cases = make()
+	s.cases = cases()
 	if s.set == "bars" {
 		s.need = barSides()
 	}
