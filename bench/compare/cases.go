@@ -67,8 +67,12 @@ func (c *loadCase) distinct() int {
 	return min(c.keys, max(maxData/c.size, 1))
 }
 
-// heavy cases leave memory behind in proxies that would be counted in the next case.
-func (c *loadCase) heavy() bool { return c.clients > 1000 || c.clients*c.size*c.pipeline > 16<<20 }
+// heavy cases have more under way at once than the default at pipeline 16, and leave memory behind in proxies that would be counted in
+// the next case.
+func (c *loadCase) heavy() bool {
+	const each = 1000 // bytes that a command costs a proxy, beside its values
+	return c.clients*c.pipeline*max(c.many, 1)*(c.size+each) > 1<<20
+}
 
 func (c *loadCase) loadOp() load.Op { return ops[c.op].make(c.many) }
 

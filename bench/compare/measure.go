@@ -58,7 +58,7 @@ func (m *measurer) all(ctx context.Context) error {
 	}
 	const around = 500 * time.Millisecond // connecting, and warming up
 	fmt.Fprintf(os.Stderr, "%d measurements, %d rounds: about %v\n", number, m.rounds,
-		(time.Duration(number*m.rounds) * (m.length + around)).Round(time.Minute))
+		(time.Duration(number*m.rounds) * (m.length + around)).Round(10*time.Second))
 	w := &world{measurer: m}
 	defer w.stop()
 	for i, sc := range order {
@@ -154,63 +154,77 @@ func (m *measurer) measure(ctx context.Context, w *world, c *contender, at loadC
 	}
 	var got sample
 	var results []*load.Result
+	answered := int64(0)
 	for range runs {
-		res, err := m.once(ctx, w, p, cfg, at, length, &got)
+		one, err := m.once(ctx, w, p, cfg, at, length)
 		if err != nil {
 			return sample{}, err
 		}
-		results = append(results, res)
+		results = append(results, one.res)
+		answered += one.answered
+		got.rss, got.peak = one.rss, one.peak
 	}
 	phase := &load.Merge(results).Phases[0]
-	if err := wrong(phase, at); err != nil {
+	if err := wrong(phase, at, answered); err != nil {
 		return sample{}, err
 	}
+	got.cpu, got.nodes = perCommand(phase, load.Proxy, answered), perCommand(phase, load.Node, answered)
+	got.rate = float64(answered) / phase.Length.Seconds()
 	all := phase.All()
-	got.cpu, got.nodes = perCommand(phase, load.Proxy, all.Count), perCommand(phase, load.Node, all.Count)
-	got.rate = phase.Rate()
 	got.p50, got.p99 = micros(all.Quantile(50)), micros(all.Quantile(99))
 	return got, nil
 }
 
+// seen is what one load tells.
+type seen struct {
+	res *load.Result
+	// answered are the commands whose replies came in time: a phase counts those that were sent in it, which are others when thousands of
+	// clients wait for seconds.
+	answered  int64
+	rss, peak float64
+}
+
 // once is a load, after some of it that warms up.
-func (m *measurer) once(ctx context.Context, w *world, p *proxy, cfg load.Config, at loadCase, length time.Duration, got *sample) (*load.Result, error) {
+func (m *measurer) once(ctx context.Context, w *world, p *proxy, cfg load.Config, at loadCase, length time.Duration) (s seen, err error) {
 	var crowd *audience
 	if at.op == "PUBLISH" && at.many > 0 {
-		var err error
 		if crowd, err = gather(w.audienceAddrs(p), at.many, at.size); err != nil {
-			return nil, err
+			return s, err
 		}
 		defer crowd.leave()
 		cfg.Ops = []load.Op{crowd.publishTo()}
 	}
 	run, err := load.Start(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	err = load.Pause(ctx, length/5)
 	if err == nil {
 		err = run.Enter("all")
 	}
+	before, _ := run.Progress()
 	if err == nil {
 		err = load.Pause(ctx, length)
 	}
-	got.rss, got.peak = memory(p.pid())
-	res := run.Stop()
+	after, _ := run.Progress()
+	s.answered = after - before
+	s.rss, s.peak = memory(p.pid())
+	s.res = run.Stop()
 	if err == nil && crowd != nil {
 		sent, _ := run.Progress()
 		err = crowd.heard(sent)
 	}
-	return res, err
+	return s, err
 }
 
 // wrong is why figures of a phase would mean nothing.
-func wrong(p *load.Phase, at loadCase) error {
+func wrong(p *load.Phase, at loadCase, answered int64) error {
 	all := p.All()
 	for text, n := range p.Errors {
 		return fmt.Errorf("%d of %d failed, %d of them because of: %s", all.Failed, all.Failed+all.Count, n, strings.TrimSpace(text))
 	}
 	switch {
-	case all.Count == 0:
+	case answered == 0:
 		return fmt.Errorf("nothing was answered in %v", p.Length.Round(time.Millisecond))
 	case all.Missing > 0 && at.op != "SET":
 		return fmt.Errorf("%d of %d keys did not exist", all.Missing, all.Count)

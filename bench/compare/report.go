@@ -127,7 +127,7 @@ func (r *report) barTable() table {
 	for _, v := range r.Bars {
 		is, word := "-", "not measured"
 		if v.Measured {
-			is = fmt.Sprintf("%.2f (%.2f-%.2f)", v.Got, v.Low, v.High)
+			is = spread(load.Spread{Median: v.Got, Min: v.Low, Max: v.High}, "%.2f")
 			word = "met"
 			if !v.Met {
 				word = "MISSED"

@@ -57,24 +57,34 @@ func TestMeasuringOnRealServersLeavesBothFiles(t *testing.T) {
 	}
 }
 
-func TestAContenderThatDoesNotStartDoesNotEndTheRun(t *testing.T) {
-	a, err := parseAdapter([]byte("name: broken\nkind: one\nstart: ['false', '{port}']\n"))
-	if err != nil {
-		t.Fatal(err)
+func TestAnAdaptersProxyIsMeasuredAndOneThatDoesNotStartDoesNotEndTheRun(t *testing.T) {
+	floor := built(t, "floor", "../floor")
+	var list []*adapter
+	for _, text := range []string{
+		"name: broken\nkind: one\nstart: ['false', '{port}']\n",
+		"name: copies\nkind: one\nstart: [" + floor + ", -listen, '127.0.0.1:{port}', -forward, '{node}']\n",
+	} {
+		a, err := parseAdapter([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, a)
 	}
 	s, err := parseFlags([]string{
 		"-cases", "GET:1", "-only", "echo", "-rounds", "1", "-seconds", "0.1", "-out", "",
-		"-version", string(testcluster.NeedNewest(t)), "-floor", built(t, "floor", "../floor"),
+		"-version", string(testcluster.NeedNewest(t)), "-floor", floor,
 	}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.adapters, s.only = []*adapter{a}, []string{"broken", echo}
+	s.adapters, s.only = list, []string{"broken", "copies"}
 	var said strings.Builder
 	if _, err := run(t.Context(), s, &said); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(said.String(), "broken failed: broken does not serve: it has ended: exit status 1") {
-		t.Errorf("it said:\n%s", said.String())
+	for _, want := range []string{"broken failed: broken does not serve: it has ended: exit status 1", "| copies "} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, said.String())
+		}
 	}
 }

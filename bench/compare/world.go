@@ -107,8 +107,9 @@ func (w *world) folder(name string) (string, error) {
 // nodes starts the servers of a kind, or finds them running.
 func (w *world) nodes(ctx context.Context, of kind) ([]*testcluster.Node, error) {
 	version := testcluster.Version(w.settings.version)
-	// A failover, which a busy machine could cause, would be another measurement.
-	const patience = time.Minute
+	// A node that is thought dead is another measurement, so a busy machine gets time. But nodes tell each other their slots within half of
+	// it, and that many nodes must agree before a cluster of 30 has formed.
+	const patience = 15 * time.Second
 	// Those of the last load may still be closing when the next one connects. Servers take fewer when they have no descriptors for them.
 	args := []string{"--maxclients", "30000"}
 	number := w.scene.nodes
