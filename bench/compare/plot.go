@@ -32,11 +32,11 @@ type axis struct {
 
 var axes = []axis{
 	{"size of a value", func(c *loadCase) *int { return &c.size }, defaultSize, sizeText},
-	{"clients", func(c *loadCase) *int { return &c.clients }, defaultClients, strconv.Itoa},
-	{"nodes", func(c *loadCase) *int { return &c.nodes }, defaultNodes, strconv.Itoa},
-	{"keys or subscribers of a command", func(c *loadCase) *int { return &c.many }, 0, strconv.Itoa},
-	{"keys in the cluster", func(c *loadCase) *int { return &c.keys }, defaultKeys, strconv.Itoa},
-	{"pipeline", func(c *loadCase) *int { return &c.pipeline }, 1, strconv.Itoa},
+	{"clients", func(c *loadCase) *int { return &c.clients }, defaultClients, shortNumber},
+	{"nodes", func(c *loadCase) *int { return &c.nodes }, defaultNodes, shortNumber},
+	{"keys or subscribers of a command", func(c *loadCase) *int { return &c.many }, 0, shortNumber},
+	{"keys in the cluster", func(c *loadCase) *int { return &c.keys }, defaultKeys, shortNumber},
+	{"pipeline", func(c *loadCase) *int { return &c.pipeline }, 1, shortNumber},
 }
 
 // fewest is how many values make a line.
@@ -105,7 +105,7 @@ const (
 	plotLeft   = 62 // room for the figures of the y axis
 	plotBottom = 34
 	plotTop    = 12
-	plotRight  = 16
+	plotRight  = 24
 
 	rowHeight = 24
 	rowLeft   = 92  // room for names
@@ -238,7 +238,7 @@ func (r *report) lines(x axis, cases []loadCase, figure func(*figures) load.Spre
 	end := 0.0
 	for _, at := range cases {
 		v := *x.of(&at)
-		const room = 36 // of a figure below the axis
+		const room = 26 // of a figure below the axis
 		if px := across.at(float64(v)); px >= end {
 			d.text(px, plotHeight-14, "middle", x.text(v))
 			end = px + room
@@ -252,12 +252,13 @@ func (r *report) lines(x axis, cases []loadCase, figure func(*figures) load.Spre
 
 // line is one contender's, with a point for each case.
 func (d *drawing) line(who int, x axis, cases []loadCase, across, up scale, value func(loadCase) load.Spread) {
-	path, points := "", ""
+	path, points, count := "", "", 0
 	for _, at := range cases {
 		v := value(at)
 		if v.Median == 0 {
 			continue
 		}
+		count++
 		px, py := across.at(float64(*x.of(&at))), up.at(v.Median)
 		step := "L"
 		if path == "" {
@@ -267,10 +268,12 @@ func (d *drawing) line(who int, x axis, cases []loadCase, across, up scale, valu
 		points += fmt.Sprintf(`<path class="range" d="M%.1f %.1fV%.1f"/><circle class="fill s%d" cx="%.1f" cy="%.1f" r="3"/>`,
 			px, up.at(v.Min), up.at(v.Max), colour(who), px, py)
 	}
-	if path != "" {
+	if count > 1 { // who has one case only is in its table
 		d.add(`<path class="line s%d" d="%s"/>%s`, colour(who), path, points)
 	}
 }
+
+func shortNumber(n int) string { return short(float64(n)) }
 
 // short is a figure beside the grid: 250k.
 func short(v float64) string {
