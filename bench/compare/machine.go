@@ -35,12 +35,8 @@ func raiseFiles() (int, error) {
 // cores are who runs where; the zero value is for everybody everywhere.
 type cores struct{ proxies, servers, load []int }
 
-// splitCores gives proxies a half, servers and load a quarter each.
+// splitCores divides those that this process may use, and moves it to its own.
 func splitCores() (cores, error) {
-	n := runtime.NumCPU()
-	if n < 4 {
-		return cores{}, fmt.Errorf("-taskset needs four cores, this machine has %d", n)
-	}
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return cores{}, os.NewSyscallError("sched_getaffinity", err)
@@ -51,9 +47,17 @@ func splitCores() (cores, error) {
 			all = append(all, cpu)
 		}
 	}
-	quarter := len(all) / 4
-	c := cores{all[2*quarter:], all[quarter : 2*quarter], all[:quarter]}
+	if len(all) < 4 {
+		return cores{}, fmt.Errorf("-taskset needs four cores, there are %d", len(all))
+	}
+	c := divide(all)
 	return c, pin(os.Getpid(), c.load)
+}
+
+// divide gives proxies a half, servers and load a quarter each.
+func divide(all []int) cores {
+	quarter := len(all) / 4
+	return cores{proxies: all[2*quarter:], servers: all[quarter : 2*quarter], load: all[:quarter]}
 }
 
 // pin keeps the threads of a process, and those that they will start, on some cores.
