@@ -27,7 +27,7 @@ func built(t *testing.T, name, from string) string {
 func TestMeasuringOnRealServersLeavesBothFiles(t *testing.T) {
 	out := t.TempDir()
 	s, err := parseFlags([]string{
-		"-cases", "GET:1,PUBLISH3:1", "-only", "direct,slotproxy 1,echo", "-rounds", "2", "-seconds", "0.2", "-out", out,
+		"-cases", "GET:1,PUBLISH3:1", "-only", "direct,slotproxy 1,echo", "-rounds", "2", "-seconds", "0.4", "-out", out,
 		"-version", string(testcluster.NeedNewest(t)), "-bin", built(t, "slotproxy", "../../cmd/slotproxy"), "-floor", built(t, "floor", "../floor"),
 	}, io.Discard)
 	if err != nil {
@@ -71,7 +71,7 @@ func TestAnAdaptersProxyIsMeasuredAndOneThatDoesNotStartDoesNotEndTheRun(t *test
 		list = append(list, a)
 	}
 	s, err := parseFlags([]string{
-		"-cases", "GET:1", "-only", "echo", "-rounds", "1", "-seconds", "0.1", "-out", "",
+		"-cases", "GET:1", "-only", "echo", "-rounds", "1", "-seconds", "0.4", "-out", "",
 		"-version", string(testcluster.NeedNewest(t)), "-floor", floor,
 	}, io.Discard)
 	if err != nil {
