@@ -127,7 +127,7 @@ func (r *report) barTable() table {
 	for _, v := range r.Bars {
 		is, word := "-", "not measured"
 		if v.Measured {
-			is = spread(load.Spread{Median: v.Got, Min: v.Low, Max: v.High}, "%.2f")
+			is = spread(load.Spread{Median: v.Got, Min: v.Low, Max: v.High}, "%.3f") // one more than bars have, so that a miss is seen
 			word = "met"
 			if !v.Met {
 				word = "MISSED"
