@@ -88,13 +88,13 @@ fuzz: ## Fuzz every target for FUZZTIME
 
 # What the compiler optimises for: cmd/slotproxy/default.pgo is used by every build.
 .PHONY: pgo
-pgo: build ## Profile the proxy under the loads of bench/peers anew, for the compiler
+pgo: build ## Profile the proxy under loads of bench/compare anew, for the compiler
 	@rm -rf bin/profiles
-	bench/peers.sh -profile bin/profiles -seconds 10
+	bench/compare.sh -profile bin/profiles -seconds 10 -cases GET:1,SET:1,GET:16,SET:16,MULTI:16,PUBLISH:16,EVALSHA:16
 	$(GO) tool pprof -proto bin/profiles/*.pb.gz > cmd/slotproxy/default.pgo
 
 .PHONY: bench
-bench: ## Run the benchmarks in Go; bench/peers.sh compares with other proxies
+bench: ## Run the benchmarks in Go; bench/compare.sh compares with other proxies
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(UNIT)
 
 .PHONY: clean

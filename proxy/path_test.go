@@ -13,7 +13,7 @@ import (
 )
 
 // pathBench is a loop without sockets: 50 clients with 16 commands each, three nodes, keys all over the slots. What is left is
-// what the proxy itself does for a command; bench/peers.sh measures the whole.
+// what the proxy itself does for a command; bench/compare.sh measures the whole.
 type pathBench struct {
 	l       *loop
 	clients []*session

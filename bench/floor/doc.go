@@ -1,7 +1,7 @@
 // Command floor is what a proxy in Go cannot be cheaper than: one epoll loop without a parser, a router or a single check. It is
 // the yardstick of bench/compare, and serves nothing else.
 //
-//	floor -listen ADDR -request N -reply N     answers each N bytes of request with N bytes at once: the client's side alone
+//	floor -listen ADDR -request N -value N     answers each N bytes at once, with a string of N bytes: the client's side alone
 //	floor -listen ADDR -forward ADDR           copies bytes to one server and back: what haproxy does in TCP mode
 //
 // It waits, reads and writes exactly as the loops of package proxy do: all ready sockets are read, then each is written to once.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// greeting is what the load generator begins with, the only thing that is ever looked at.
+var greeting = []byte("*1\r\n$4\r\nPING\r\n")
+
 // readSize is that of the proxy's loops.
 const readSize = 64 << 10
 
@@ -21,15 +25,15 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	forward := flag.String("forward", "", "server to copy bytes to; none: answer at once")
 	request := flag.Int("request", 0, "bytes of one request")
-	reply := flag.Int("reply", 0, "bytes of one reply")
+	value := flag.Int("value", 0, "bytes of the string that is the reply to a request; 0: +OK")
 	flag.Parse()
-	if *forward == "" && (*request < 1 || *reply < 1) {
-		fmt.Fprintln(os.Stderr, "floor: give -forward, or -request and -reply")
+	if *forward == "" && (*request < 1 || *value < 0) {
+		fmt.Fprintln(os.Stderr, "floor: give -forward, or -request and -value")
 		os.Exit(2)
 	}
-	l := &loop{request: *request, answer: make([]byte, *reply), in: make([]byte, readSize)}
-	for i := range l.answer {
-		l.answer[i] = 'x'
+	l := &loop{request: *request, answer: []byte("+OK\r\n"), in: make([]byte, readSize)}
+	if *value > 0 {
+		l.answer = fmt.Appendf(nil, "$%d\r\n%s\r\n", *value, bytes.Repeat([]byte("x"), *value))
 	}
 	if err := l.open(*listen, *forward); err != nil {
 		fmt.Fprintln(os.Stderr, "floor:", err)
@@ -57,6 +61,7 @@ type loop struct {
 type conn struct {
 	fd    int
 	other *conn
+	spoke bool   // something was read
 	rest  int    // bytes of a request that has begun
 	out   []byte // to be written at the end of the round
 }
@@ -167,6 +172,13 @@ func (l *loop) read(c *conn) {
 	if l.to != nil {
 		to.out = append(to.out, l.in[:n]...)
 		return
+	}
+	if !c.spoke {
+		c.spoke = true
+		if bytes.Equal(l.in[:n], greeting) {
+			to.out = append(to.out, "+PONG\r\n"...)
+			return
+		}
 	}
 	c.rest += int(n)
 	for ; c.rest >= l.request; c.rest -= l.request {

@@ -50,7 +50,7 @@ var home = map[string][]string{
 	"github.com/panjf2000/ants/v2":            {"proxy/proxy.go", "proxy/dial.go", "migrate", "internal/admin"},
 	"github.com/prometheus/client_golang":     {"internal/metrics", "cmd"},
 	"github.com/prometheus/client_model":      {"internal/metrics"},
-	"github.com/goccy/go-yaml":                {"internal/config"},
+	"github.com/goccy/go-yaml":                {"internal/config", "bench"},
 	"github.com/spf13/cobra":                  {"cmd"},
 	"github.com/spf13/pflag":                  {"cmd"},
 	"github.com/coreos/go-systemd/v22":        {"cmd"},

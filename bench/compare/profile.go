@@ -16,49 +16,68 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"slotproxy/bench/load"
 )
 
 // profiles loads slotproxy with each case in turn and writes where its processor time went, one file a case.
-func profiles(ctx context.Context, w *world, s settings) error {
-	if err := os.MkdirAll(s.profile, 0o755); err != nil {
+func (m *measurer) profiles(ctx context.Context, out io.Writer) error {
+	if err := os.MkdirAll(m.profile, 0o755); err != nil {
 		return err
 	}
-	for _, p := range w.peers {
-		if p.name != judged {
-			continue
+	w := &world{measurer: m}
+	defer w.stop()
+	at := slices.IndexFunc(m.list, func(c *contender) bool { return c.name == judged })
+	order, by := scenes(m.cases)
+	for _, sc := range order {
+		if err := w.enter(sc); err != nil {
+			return err
 		}
-		for _, c := range cases {
-			if err := profile(ctx, p, c, s); err != nil {
-				return fmt.Errorf("%s pipeline %d: %w", c.command, c.pipeline, err)
+		for _, c := range by[sc] {
+			if err := w.profileOf(ctx, m.list[at], c, out); err != nil {
+				return fmt.Errorf("%s: %w", c, err)
 			}
 		}
 	}
 	return nil
 }
 
-// profile loads for a little longer than the profile takes.
-func profile(ctx context.Context, p *peer, c loadCase, s settings) error {
-	seconds := max(1, int(s.length.Seconds()))
-	name := fmt.Sprintf("%s-%d.pb.gz", strings.ToLower(c.command), c.pipeline)
+// profileOf loads for a little longer than the profile takes.
+func (w *world) profileOf(ctx context.Context, c *contender, at loadCase, out io.Writer) error {
+	p, err := w.proxy(ctx, c, at)
+	if err != nil {
+		return err
+	}
+	seconds := max(1, int(w.length.Seconds()))
 	before, err := systemCalls(p.http)
 	if err != nil {
 		return err
 	}
-	taken := make(chan error, 1)
-	go take(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.http, seconds), filepath.Join(s.profile, name), taken)
-	n, err := newLoad(p.addr, c.command, s.clients, c.pipeline, s).run(ctx, time.Duration(seconds)*time.Second+time.Second/2)
+	run, err := load.Start(ctx, w.load(c, p, at))
 	if err != nil {
 		return err
+	}
+	taken := make(chan error, 1)
+	file := strings.ToLower(strings.ReplaceAll(at.String(), ":", "-")) + ".pb.gz"
+	go take(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.http, seconds), filepath.Join(w.profile, file), taken)
+	err = load.Pause(ctx, time.Duration(seconds)*time.Second+time.Second/2)
+	run.Stop()
+	if err != nil {
+		return err
+	}
+	n, failed := run.Progress()
+	if failed > 0 {
+		return fmt.Errorf("%d of %d failed", failed, n)
 	}
 	after, err := systemCalls(p.http)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s pipeline %d, calls for each command:", c.command, c.pipeline)
+	fmt.Fprintf(out, "%s, calls for each command:", at.title())
 	for _, name := range slices.Sorted(maps.Keys(after)) {
-		fmt.Printf(" %s %.3f", name, (after[name]-before[name])/float64(n))
+		fmt.Fprintf(out, " %s %.3f", name, (after[name]-before[name])/float64(n))
 	}
-	fmt.Println()
+	fmt.Fprintln(out)
 	return <-taken
 }
 
