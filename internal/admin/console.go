@@ -82,10 +82,6 @@ func (c *console) perform(ctx context.Context, cmd *command, as *call, r *reply)
 	select {
 	case c.slow <- struct{}{}:
 		defer c.leave()
-		if ctx.Err() != nil { // the others left because everything ends
-			r.fail(errTextBusy)
-			return
-		}
 		cmd.run(ctx, as, r)
 	case <-ctx.Done():
 		r.fail(errTextBusy)
