@@ -416,18 +416,16 @@ func (l *loop) settled(r *request, reply []byte) []byte {
 	if !ok || count < 0 {
 		return reply
 	}
+	l.unlearn(t.bodies, reply[at:])
+	if len(t.own) == 0 {
+		return reply
+	}
 	out := append([]byte(nil), reply[:at]...)
-	own, bodies := t.own, t.bodies
+	own := t.own
 	for i := range count {
 		n, err := resp.Skip(reply[at:])
 		if err != nil || n == 0 {
 			return reply
-		}
-		if len(bodies) > 0 && bodies[0].at == i {
-			if bytes.HasPrefix(reply[at:], notCompiled) {
-				l.p.scripts.remove(bodies[0].body)
-			}
-			bodies = bodies[1:]
 		}
 		if len(own) > 0 && own[0].at == i {
 			out = s.place(out, own[0], r.conn.node, reply[at:at+n])
@@ -438,6 +436,23 @@ func (l *loop) settled(r *request, reply []byte) []byte {
 		at += n
 	}
 	return out
+}
+
+// unlearn forgets the scripts that a node could not compile. replies are those to the commands of their transaction.
+func (l *loop) unlearn(bodies []brought, replies []byte) {
+	for i := 0; len(bodies) > 0; i++ {
+		n, err := resp.Skip(replies)
+		if err != nil || n == 0 {
+			return
+		}
+		if bodies[0].at == i {
+			if bytes.HasPrefix(replies, notCompiled) {
+				l.p.scripts.remove(bodies[0].body)
+			}
+			bodies = bodies[1:]
+		}
+		replies = replies[n:]
+	}
 }
 
 // place appends the reply to a command that the proxy answers, or follows. by is the node that ran the transaction.

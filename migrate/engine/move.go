@@ -47,10 +47,9 @@ type mover struct {
 	rest  int64               // keys to go, by the counts at the start
 	rate  float64             // keys a second
 	stuck int                 // bursts in a row that moved nothing
-	// closing is the gate that is being closed, nil for none; crowded: commands wait for the slots because they are half moved.
+	// closing is the gate that is being closed, nil for none.
 	closing *closing
-	crowded bool
-	// crowdedAt is when they were seen last.
+	// crowdedAt is when commands were last seen to wait for the slots because they are half moved; zero: never.
 	crowdedAt time.Time
 }
 
@@ -297,7 +296,7 @@ func (m *mover) gate(ctx context.Context) error {
 	}
 	m.waited()
 	budget := m.cfg.Limits.HoldBudget
-	if m.crowded {
+	if !m.crowdedAt.IsZero() {
 		budget = min(crowdFactor*budget, m.cfg.Limits.Gate/4)
 	}
 	limit := m.cfg.Limits.Gate
@@ -324,7 +323,7 @@ func (m *mover) waited() bool {
 	if m.cfg.Gate == nil || m.held() || !m.cfg.Gate.Waiting(m.unit.Slots) {
 		return false
 	}
-	m.crowded, m.crowdedAt = true, time.Now()
+	m.crowdedAt = time.Now()
 	return true
 }
 
