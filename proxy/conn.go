@@ -165,7 +165,7 @@ func (c *conn) write(b []byte) {
 func (c *conn) touch() {
 	if !c.dirty {
 		c.dirty = true
-		c.l.dirty = append(c.l.dirty, c)
+		c.l.dirty[c.side] = append(c.l.dirty[c.side], c)
 	}
 }
 

@@ -49,8 +49,8 @@ type loop struct {
 	fds      []*conn // by descriptor
 	connGen  uint32
 	lastGen  uint32
-	dirty    []*conn // have output for the end of the iteration
-	again    []*conn // have buffered input to offer again
+	dirty    [metrics.NumSides][]*conn // have output for the end of the iteration
+	again    []*conn                   // have buffered input to offer again
 	sessions []*session
 	nodes    map[string]*node
 	homeAddr *string // the choice of all loops that homeNode was looked up for, nil: look again
@@ -188,17 +188,13 @@ func (l *loop) sleep() time.Duration {
 	return d
 }
 
-// settleOutput flushes every dirty connection once. A flush that ends back-pressure offers buffered input again,
-// which may make others dirty: those are flushed in the same iteration, input being finite.
+// settleOutput flushes every dirty connection once, nodes first: they work while clients are answered. A flush that
+// ends back-pressure offers buffered input again, which may make others dirty: those are flushed in the same
+// iteration, input being finite.
 func (l *loop) settleOutput() {
-	for len(l.dirty) > 0 || len(l.again) > 0 {
-		for i := 0; i < len(l.dirty); i++ {
-			c := l.dirty[i]
-			l.dirty[i] = nil
-			c.dirty = false
-			c.flush()
-		}
-		l.dirty = l.dirty[:0]
+	for len(l.dirty[metrics.SideUpstream])+len(l.dirty[metrics.SideClient])+len(l.again) > 0 {
+		l.flushAll(metrics.SideUpstream)
+		l.flushAll(metrics.SideClient)
 		for i := 0; i < len(l.again); i++ {
 			c := l.again[i]
 			l.again[i] = nil
@@ -208,6 +204,16 @@ func (l *loop) settleOutput() {
 		}
 		l.again = l.again[:0]
 	}
+}
+
+func (l *loop) flushAll(side metrics.Side) {
+	for i := 0; i < len(l.dirty[side]); i++ {
+		c := l.dirty[side][i]
+		l.dirty[side][i] = nil
+		c.dirty = false
+		c.flush()
+	}
+	l.dirty[side] = l.dirty[side][:0]
 }
 
 // byFd finds the connection of an event, nil when it has been closed meanwhile.

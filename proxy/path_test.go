@@ -90,10 +90,12 @@ func (w *pathBench) answer() {
 
 // written stands for the writes to all sockets.
 func (w *pathBench) written() {
-	for _, c := range w.l.dirty {
-		c.dirty = false
+	for side, list := range w.l.dirty {
+		for _, c := range list {
+			c.dirty = false
+		}
+		w.l.dirty[side] = list[:0]
 	}
-	w.l.dirty = w.l.dirty[:0]
 	for _, c := range w.nodes {
 		w.flush(&c.conn)
 	}

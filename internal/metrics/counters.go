@@ -58,10 +58,10 @@ type Counters struct {
 	SubscribersCut uint64 // did not read their messages
 
 	// Bytes and system calls, by Side.
-	BytesIn     [numSides]uint64
-	BytesOut    [numSides]uint64
-	Reads       [numSides]uint64 // read system calls
-	Writes      [numSides]uint64 // write system calls
+	BytesIn     [NumSides]uint64
+	BytesOut    [NumSides]uint64
+	Reads       [NumSides]uint64 // read system calls
+	Writes      [NumSides]uint64 // write system calls
 	BufferBytes int64            // gauge: input and output held in memory
 	ReadsPaused uint64           // times a client was not read for back-pressure
 

@@ -121,10 +121,10 @@ type Side uint8
 const (
 	SideClient   Side = iota // connections of applications
 	SideUpstream             // connections to nodes
-	numSides
+	NumSides                 // how many there are
 )
 
-var sideNames = [numSides]string{"client", "upstream"}
+var sideNames = [NumSides]string{"client", "upstream"}
 
 // String is the label value.
 func (s Side) String() string { return sideNames[s] }

@@ -233,8 +233,8 @@ func counts(out *sink, values []uint64, names []string) {
 	}
 }
 
-func perSide(out *sink, values [numSides]uint64, direction string) {
-	for side := range numSides {
+func perSide(out *sink, values [NumSides]uint64, direction string) {
+	for side := range NumSides {
 		out.count(values[side], side.String(), direction)
 	}
 }
