@@ -125,7 +125,7 @@ func TestWhatANodeSaysOfATransactionMayComeInAnyPieces(t *testing.T) {
 	}
 	w := newPathBench(t, block, answer)
 	w.l.p.cfg.Keeper = router.NewKeeper(nil, router.KeeperConfig{})
-	s, c := w.clients[0], w.l.slots[router.Slot([]byte("a"))].owner.conns[0]
+	s, c := w.clients[0], w.l.owners.of(router.Slot([]byte("a"))).conns[0]
 	both, two := block(block(nil, "a"), "a"), said+answer+said+answer
 	for cut := range len(two) {
 		s.arrived(both, len(both))

@@ -221,7 +221,7 @@ func (l *loop) unwanted(r *request, reply []byte) {
 
 // putBack puts an element back where its key is now.
 func (l *loop) putBack(p *profile, slot uint16, command []byte) {
-	owner := l.slots[slot].owner
+	owner := l.owners.of(slot)
 	var c *nodeConn
 	if owner != nil {
 		c = owner.conn(p, slot)

@@ -351,20 +351,20 @@ func TestAnOlderTableDoesNotTakeAHandedOverSlotBack(t *testing.T) {
 		l.openSlots([]uint16{tSlot}, s.next.Addr(), old.Version+2)
 		old.Version++
 		l.adoptTable(&old)
-		if got := l.slots[tSlot].owner.addr; got != s.next.Addr() {
+		if got := l.owners.of(tSlot).addr; got != s.next.Addr() {
 			t.Errorf("with the table that was on its way the owner is %s, want %s", got, s.next.Addr())
 		}
 		newer := old
 		newer.Version++
 		l.adoptTable(&newer)
-		if got := l.slots[tSlot].owner.addr; got != s.owner.Addr() || len(l.claims) != 0 {
+		if got := l.owners.of(tSlot).addr; got != s.owner.Addr() || len(l.claims) != 0 {
 			t.Errorf("with a table that counts the owner is %s, want %s", got, s.owner.Addr())
 		}
 		l.openSlots([]uint16{tSlot}, "127.0.0.1:1", newer.Version+2)
 		old = newer
 		old.Version++
 		l.adoptTable(&old)
-		if n := l.slots[tSlot].owner; n.addr != "127.0.0.1:1" || l.nodes[n.addr] != n {
+		if n := l.owners.of(tSlot); n.addr != "127.0.0.1:1" || l.nodes[n.addr] != n {
 			t.Errorf("a node that the table does not know yet: the owner is %s", n.addr)
 		}
 		last := old

@@ -83,7 +83,7 @@ func (l *loop) randomFound(r *request) bool {
 
 // givenByOwner says that p brought a key in a slot that its node owns.
 func (l *loop) givenByOwner(p *request) bool {
-	return !isNull(p.reply) && l.slots[router.Slot(scalar(p.reply))].owner == p.to
+	return !isNull(p.reply) && l.owners.of(router.Slot(scalar(p.reply))) == p.to
 }
 
 // mergeRandom picks a node with a chance as large as its number of keys, and takes the key that it gave. Its parts are,
@@ -159,7 +159,7 @@ func (l *loop) moving(n *node, reply []byte) bool {
 		return true
 	}
 	for slot := range l.slots {
-		if view.Owns(uint16(slot)) != (l.slots[slot].owner == n) {
+		if view.Owns(uint16(slot)) != (l.owners.of(uint16(slot)) == n) {
 			return true
 		}
 	}

@@ -70,6 +70,7 @@ type loop struct {
 	// A node that owns slots has failed: what is asked of all primaries must wait for its successor.
 	ownerFailed bool
 	slots       [router.Slots]slotView
+	owners      ownership
 	cares       [router.Slots]slotCare
 	stirred     slotSet           // those with something in cares
 	opsWraps    map[uint16]uint64 // how often a slot's count of commands began anew
@@ -122,7 +123,7 @@ func newLoop(p *Proxy, id int) (*loop, error) {
 		p: p, id: id, log: p.log, limits: &p.cfg.Limits, lanes: p.cfg.Lanes, poll: poll,
 		budget: p.cfg.Limits.BufferBudget / p.cfg.Loops,
 		nodes:  map[string]*node{}, opsWraps: map[uint16]uint64{}, profiles: map[profileKey]*profile{}, hubs: map[*profile]*hub{},
-		rbuf: make([]byte, readSize), iov: make([][]byte, 0, maxIovecs),
+		owners: newOwnership(), rbuf: make([]byte, readSize), iov: make([][]byte, 0, maxIovecs),
 		cmds: p.commands.Load(), now: monotonic(),
 	}
 	l.stats = metrics.New(len(l.cmds.Rules()))

@@ -21,11 +21,12 @@ var (
 
 // node is one server as one loop sees it. Owned by the loop.
 type node struct {
-	l    *loop
-	addr string // immutable; what to dial, and its key in loop.nodes
-	host string // immutable; the host part, for redirects that leave it out
-	info *router.Node
-	seen uint64 // version of the last table that names it
+	l      *loop
+	addr   string // immutable; what to dial, and its key in loop.nodes
+	host   string // immutable; the host part, for redirects that leave it out
+	info   *router.Node
+	seen   uint64 // version of the last table that names it
+	number uint16 // in loop.owners, 0 while it has no slot
 
 	conns   []*nodeConn // one for each profile and lane in use
 	leases  []*nodeConn // of one client each, or of nobody for now, see lease.go

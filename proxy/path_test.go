@@ -39,7 +39,7 @@ func newPathBench(b testing.TB, command func(dst []byte, key string) []byte, val
 		w.l.primaries = append(w.l.primaries, n)
 	}
 	for slot := range w.l.slots {
-		w.l.slots[slot].owner = w.l.primaries[slot*3/router.Slots]
+		w.l.owners.set(uint16(slot), w.l.primaries[slot*3/router.Slots])
 	}
 	for i := range 50 {
 		s := &session{id: uint64(i + 1), profile: w.l.plain, authed: true, window: 1024}

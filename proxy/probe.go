@@ -178,7 +178,7 @@ func (l *loop) trustTable(w *walk) {
 // tableSays is the fault of an open slot in the table, none if it is not open.
 func (l *loop) tableSays(slot int) fault {
 	if l.table != nil {
-		if to := l.nodeWithID(l.table.Open[uint16(slot)].Target); to != nil && to != l.slots[slot].owner {
+		if to := l.nodeWithID(l.table.Open[uint16(slot)].Target); to != nil && to != l.owners.of(uint16(slot)) {
 			return fault{slot: slot, open: true, to: to}
 		}
 	}

@@ -301,7 +301,7 @@ func (s *session) publish(rule *router.Rule, raw []byte) bool {
 // publisherNode is where p will go, as far as is known now.
 func (s *session) publisherNode(p *request) *node {
 	if p.hasSlot {
-		return s.l.slots[p.slot].owner
+		return s.l.owners.of(p.slot)
 	}
 	return s.published
 }

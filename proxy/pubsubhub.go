@@ -358,7 +358,7 @@ func (h *hub) aimShard(g *grouping, t *topic, ch *change) bool {
 		}
 		return true
 	}
-	f := h.feedAt(h.l.slots[t.slot].owner)
+	f := h.feedAt(h.l.owners.of(t.slot))
 	if f == nil {
 		h.l.hint(router.Hint{Cause: router.Down, Slot: t.slot, HasSlot: true})
 		return false

@@ -50,7 +50,7 @@ func (h *hub) followWide(g *grouping, t *topic) {
 
 // followSlot notes since when a sharded channel has been at the wrong node.
 func (h *hub) followSlot(t *topic) {
-	switch owner := h.l.slots[t.slot].owner; {
+	switch owner := h.l.owners.of(t.slot); {
 	case len(t.at) == 0:
 		h.strand(t)
 	case t.at[0].n != owner:

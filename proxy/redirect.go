@@ -274,7 +274,7 @@ func (l *loop) send(r *request) {
 	}
 	n := r.to
 	if n == nil && r.hasSlot {
-		n = l.slots[r.slot].owner
+		n = l.owners.of(r.slot)
 	} else if n == nil && r.publish {
 		n = l.home()
 	} else if n == nil {

@@ -126,7 +126,7 @@ func TestACommandDoesNotOvertakeARedirectedOne(t *testing.T) {
 	s.owner.Wait(t, "SET ...", 1)
 	s.set.Give(s.slot, indexOf(s.set, s.next))
 	s.until("the loop knows the new owner", func(l *loop) bool {
-		return l.slots[s.slot].owner.addr == s.next.Addr()
+		return l.owners.of(uint16(s.slot)).addr == s.next.Addr()
 	})
 	s.send("GET {t}a")
 	close(hold)

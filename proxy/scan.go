@@ -139,7 +139,7 @@ func (l *loop) step(r *request) {
 		l.finishWalk(r)
 		return
 	}
-	owner := l.slots[w.slot].owner
+	owner := l.owners.of(uint16(w.slot))
 	if owner == nil || l.p.cfg.Info().Guess {
 		l.hint(router.Hint{Cause: router.Down, Slot: uint16(w.slot), HasSlot: true})
 		l.pauseWalk(r, causeNoOwner)
@@ -197,7 +197,7 @@ func (w *walk) reach(ordered bool) int {
 
 // endOfPiece is where the slots end that lie in one piece with slot at the same owner.
 func (l *loop) endOfPiece(slot int, owner *node, last int) int {
-	for slot <= last && l.slots[slot].owner == owner {
+	for slot <= last && l.owners.of(uint16(slot)) == owner {
 		slot++
 	}
 	return slot

@@ -2,12 +2,53 @@ package proxy
 
 import "slotproxy/router"
 
-// slotView is what one loop knows of one slot. Every command touches one of these at random, and all of them together must leave
-// room in a core's cache for the buffers: 16 bytes, what is rare is elsewhere.
+// slotView is what one loop counts of one slot. Every command touches one of these at random, and all of them together must leave
+// room in a core's cache for the buffers: 8 bytes, what is rare is elsewhere.
 type slotView struct {
-	owner    *node  // where its commands go; nil while nobody serves it
 	inFlight int32  // commands sent and not answered
 	ops      uint32 // commands ever sent, modulo 2^32: see opsWraps
+}
+
+// ownership says where the commands of each slot go. A pointer for each slot would be four times as large, and where a command goes
+// has to be known before anything else: these 32 KiB fit the nearest cache.
+type ownership struct {
+	bySlot [router.Slots]uint16
+	nodes  []*node // by number; none at 0, for slots that nobody serves, and at numbers that are free
+	owned  []int   // how many slots have the number
+}
+
+func newOwnership() ownership { return ownership{nodes: []*node{nil}, owned: []int{router.Slots}} }
+
+// of is the node that serves the slot, nil while nobody does.
+func (o *ownership) of(slot uint16) *node { return o.nodes[o.bySlot[slot]] }
+
+// set gives the slot to n, or to nobody. A node has a number while it has slots, so there are at most router.Slots of them.
+func (o *ownership) set(slot uint16, n *node) {
+	number := uint16(0)
+	if n != nil {
+		if n.number == 0 {
+			n.number = o.number(n)
+		}
+		number = n.number
+	}
+	old := o.bySlot[slot]
+	o.bySlot[slot] = number
+	o.owned[number]++
+	if o.owned[old]--; o.owned[old] == 0 && old != 0 {
+		o.nodes[old].number, o.nodes[old] = 0, nil
+	}
+}
+
+// number finds a free number for n.
+func (o *ownership) number(n *node) uint16 {
+	for i := 1; i < len(o.nodes); i++ {
+		if o.nodes[i] == nil {
+			o.nodes[i] = n
+			return uint16(i)
+		}
+	}
+	o.nodes, o.owned = append(o.nodes, n), append(o.owned, 0)
+	return uint16(len(o.nodes) - 1)
 }
 
 // slotCare is what makes a slot's commands wait for each other, see stir.
@@ -176,19 +217,19 @@ func (l *loop) uncount(r *request) {
 
 // setOwner moves a slot to n in this loop's view.
 func (l *loop) setOwner(slot uint16, n *node) {
-	v := &l.slots[slot]
-	if v.owner == n {
+	old := l.owners.of(slot)
+	if old == n {
 		return
 	}
-	if v.owner != nil {
+	if old != nil {
 		l.slotLeft(slot)
 	}
-	v.owner = n
+	l.owners.set(slot, n)
 	l.moves++
 	if len(l.claims) > 0 {
 		delete(l.claims, slot) // whoever says this is newer
 	}
-	if v.inFlight > 0 || l.cares[slot].trouble != nil {
+	if l.slots[slot].inFlight > 0 || l.cares[slot].trouble != nil {
 		l.unsettle(slot)
 	}
 }
@@ -212,7 +253,7 @@ func (l *loop) adoptTable(t *router.Table) {
 		if len(l.claims) > 0 {
 			owner = l.claimed(uint16(slot), owner, t.Version)
 		}
-		if l.slots[slot].owner != owner {
+		if l.owners.of(uint16(slot)) != owner {
 			l.setOwner(uint16(slot), owner)
 		}
 	}
