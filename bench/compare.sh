@@ -8,6 +8,7 @@
 #   bench/compare.sh -set full             the whole matrix: an hour
 #   bench/compare.sh -set growth           clients, nodes, keys
 #   bench/compare.sh -rounds 1 -out ''     a quick look
+#   bench/compare.sh -awake                processors that do not sleep: in a virtual machine, waking one takes longer than a command
 #   bench/compare.sh -cases MULTI:16 -against old/slotproxy      what a change does to one of them
 #   bench/compare.sh -adapter bench/adapters/predixy.yaml        with another proxy
 set -euo pipefail

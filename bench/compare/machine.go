@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -97,6 +98,20 @@ func onCores(on []int, command []string) []string {
 	return append([]string{"taskset", "-c", strings.Join(list, ",")}, command...)
 }
 
+// keepAwake keeps the processors from sleeping until sleep is called.
+func keepAwake(ctx context.Context, floor string) (sleep func(), err error) {
+	c := exec.CommandContext(ctx, floor, "-awake")
+	c.Stderr = os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	return func() {
+		_ = c.Process.Kill() // it has ended, or does now
+		_ = c.Wait()         // of a process that was killed
+	}, nil
+}
+
 // resetPeak has the kernel count VmHWM anew.
 func resetPeak(pid int) {
 	if pid > 0 {
@@ -144,6 +159,9 @@ func (m *measurer) facts(ctx context.Context) []fact {
 		if v := c.version(ctx); v != "" {
 			list = append(list, fact{c.name, v})
 		}
+	}
+	if m.settings.awake {
+		list = append(list, fact{"processors", "kept from sleeping by loops of the lowest priority"})
 	}
 	if m.taskset {
 		list = append(list, fact{"cores", fmt.Sprintf("load %v, servers %v, proxies %v", m.cores.load, m.cores.servers, m.cores.proxies)})

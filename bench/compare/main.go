@@ -34,6 +34,7 @@ type settings struct {
 	out      string        // folder for the report
 	profile  string        // folder for processor profiles of slotproxy with one loop; empty: none are taken
 	taskset  bool
+	awake    bool // processors are kept from sleeping
 }
 
 func main() {
@@ -74,6 +75,7 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	f.StringVar(&s.out, "out", "bench/results", "folder for the report, empty for none")
 	f.StringVar(&s.profile, "profile", "", "folder for processor profiles of slotproxy, one a case: no figures, only profiles")
 	f.BoolVar(&s.taskset, "taskset", false, "give proxies, servers and the load cores of their own; needs four")
+	f.BoolVar(&s.awake, "awake", false, "keep the processors from sleeping: what waking them takes is not measured (in a virtual machine, tens of microseconds)")
 	f.Func("adapter", "file that describes another proxy (bench/adapters); may be repeated", func(file string) error {
 		a, err := readAdapter(file)
 		s.adapters = append(s.adapters, a)
@@ -144,6 +146,13 @@ func run(ctx context.Context, s *settings, out io.Writer) (met bool, err error) 
 	m, err := newMeasurer(s)
 	if err != nil {
 		return false, err
+	}
+	if s.awake {
+		sleep, err := keepAwake(ctx, s.floor)
+		if err != nil {
+			return false, err
+		}
+		defer sleep()
 	}
 	if s.profile != "" {
 		return true, m.profiles(ctx, out)

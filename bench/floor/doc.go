@@ -3,6 +3,7 @@
 //
 //	floor -listen ADDR -request N -value N     answers each N bytes at once, with a string of N bytes: the client's side alone
 //	floor -listen ADDR -forward ADDR           copies bytes to one server and back: what haproxy does in TCP mode
+//	floor -awake                               serves nothing, and keeps the processors from sleeping
 //
 // It waits, reads and writes exactly as the loops of package proxy do: all ready sockets are read, then each is written to once.
 package main

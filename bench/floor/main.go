@@ -26,7 +26,11 @@ func main() {
 	forward := flag.String("forward", "", "server to copy bytes to; none: answer at once")
 	request := flag.Int("request", 0, "bytes of one request")
 	value := flag.Int("value", 0, "bytes of the string that is the reply to a request; 0: +OK")
+	awake := flag.Bool("awake", false, "serve nothing, but keep the processors from sleeping, with loops of the lowest priority")
 	flag.Parse()
+	if *awake {
+		keepAwake()
+	}
 	if *forward == "" && (*request < 1 || *value < 0) {
 		fmt.Fprintln(os.Stderr, "floor: give -forward, or -request and -value")
 		os.Exit(2)
