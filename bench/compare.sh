@@ -7,6 +7,8 @@
 #   bench/compare.sh -set bars             what slotproxy must meet: about six minutes
 #   bench/compare.sh -set full             the whole matrix: an hour
 #   bench/compare.sh -set growth           clients, nodes, keys
+#   bench/compare.sh -set rates            latency below saturation: about six minutes
+#   bench/compare.sh -set gc               the garbage collector: six minutes
 #   bench/compare.sh -rounds 1 -out ''     a quick look
 #   bench/compare.sh -awake                processors that do not sleep: in a virtual machine, waking one takes longer than a command
 #   bench/compare.sh -cases MULTI:16 -against old/slotproxy      what a change does to one of them

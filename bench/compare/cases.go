@@ -23,6 +23,9 @@ type loadCase struct {
 	keys     int // in the cluster
 	one      bool
 	tls      bool // of clients; never behind the proxy
+	// share makes it an open load, of so many percent of what slotproxy with one loop can do; 0: a closed one. Every contender gets the
+	// same rate, or latencies could not be compared.
+	share int
 }
 
 // The default case, around which every other one differs in one thing.
@@ -39,19 +42,31 @@ const maxData = 64 << 20
 // ops are the commands of cases.
 var ops = map[string]struct {
 	many bool // a number follows the name
-	make func(many int) load.Op
+	make func(many int) []load.Op
 }{
-	"GET":  {false, func(int) load.Op { return load.Get(1) }},
-	"SET":  {false, func(int) load.Op { return load.Set(1) }},
-	"MGET": {true, func(many int) load.Op { return load.MGet(1, many) }},
-	"MSET": {true, func(many int) load.Op { return load.MSet(1, many) }},
+	"GET":  {false, func(int) []load.Op { return []load.Op{load.Get(1)} }},
+	"SET":  {false, func(int) []load.Op { return []load.Op{load.Set(1)} }},
+	"MGET": {true, func(many int) []load.Op { return []load.Op{load.MGet(1, many)} }},
+	"MSET": {true, func(many int) []load.Op { return []load.Op{load.MSet(1, many)} }},
 	// A block of four commands, which counts as one.
-	"MULTI": {false, func(int) load.Op { return load.Multi(1) }},
-	"EVALSHA": {false, func(int) load.Op {
-		return load.Op{Name: "EVALSHA", Weight: 1, Commands: []string{"EVALSHA " + scriptName + " 1 {key}"}, Keys: 1}
+	"MULTI": {false, func(int) []load.Op { return []load.Op{load.Multi(1)} }},
+	"EVALSHA": {false, func(int) []load.Op {
+		return []load.Op{{Name: "EVALSHA", Weight: 1, Commands: []string{"EVALSHA " + scriptName + " 1 {key}"}, Keys: 1}}
 	}},
 	// To its audience when it has one: publishTo.
-	"PUBLISH": {true, func(int) load.Op { return load.Publish(1) }},
+	"PUBLISH": {true, func(int) []load.Op { return []load.Op{load.Publish(1)} }},
+	// As many GET as SET, and with a number as many MGET of so many keys: the garbage collector is watched meanwhile.
+	mixed: {true, mixOps},
+}
+
+const mixed = "MIX"
+
+func mixOps(many int) []load.Op {
+	list := []load.Op{load.Get(1), load.Set(1)}
+	if many > 0 {
+		list = append(list, load.MGet(1, many))
+	}
+	return list
 }
 
 // basic is a case of the default around which others are.
@@ -68,13 +83,23 @@ func (c *loadCase) distinct() int {
 }
 
 // heavy cases have more under way at once than the default at pipeline 16, and leave memory behind in proxies that would be counted in
-// the next case.
+// the next case. So has a case in which the collector is watched: what it did before is none of it.
 func (c *loadCase) heavy() bool {
 	const each = 1000 // bytes that a command costs a proxy, beside its values
-	return c.clients*c.pipeline*max(c.many, 1)*(c.size+each) > 1<<20
+	return c.watched() || c.clients*c.pipeline*max(c.many, 1)*(c.size+each) > 1<<20
 }
 
-func (c *loadCase) loadOp() load.Op { return ops[c.op].make(c.many) }
+// watched tells that the garbage collector is what the case is about.
+func (c *loadCase) watched() bool { return c.op == mixed }
+
+func (c *loadCase) loadOps() []load.Op { return ops[c.op].make(c.many) }
+
+// saturating is the closed load whose commands a second are the measure of a rate.
+func (c *loadCase) saturating() loadCase {
+	full := *c
+	full.share, full.one = 0, false
+	return full
+}
 
 // String is the case as -cases takes it.
 func (c loadCase) String() string {
@@ -89,7 +114,7 @@ func (c loadCase) String() string {
 	for _, v := range []struct {
 		name           string
 		value, without int
-	}{{"clients", c.clients, defaultClients}, {"nodes", c.nodes, defaultNodes}, {"keys", c.keys, defaultKeys}} {
+	}{{"clients", c.clients, defaultClients}, {"nodes", c.nodes, defaultNodes}, {"keys", c.keys, defaultKeys}, {"rate", c.share, 0}} {
 		if v.value != v.without {
 			text += fmt.Sprintf(":%s=%d", v.name, v.value)
 		}
@@ -118,6 +143,8 @@ func (c loadCase) title() string {
 			title += ", values of " + value
 		case name == "keys":
 			title += ", " + value + " keys in the cluster"
+		case name == "rate":
+			title += ", at " + value + " % of saturation"
 		case given && value == "1":
 			title += ", one " + strings.TrimSuffix(name, "s")
 		default:
@@ -173,7 +200,7 @@ func parseCase(text string) (loadCase, error) {
 	if !op.many && c.many > 0 {
 		return c, fmt.Errorf("%s has no number", name)
 	}
-	if op.many && c.many == 0 && name != "PUBLISH" {
+	if op.many && c.many == 0 && name != "PUBLISH" && name != mixed {
 		return c, fmt.Errorf("how many keys has a %s? %s10, say", name, name)
 	}
 	if c.pipeline, err = between("pipeline", words[1], 1, 1000); err != nil {
@@ -203,12 +230,14 @@ func (c *loadCase) set(word string) (err error) {
 		c.nodes, err = between(name, value, 3, 100) // a cluster has at least three
 	case "keys":
 		c.keys, err = between(name, value, 1, 100_000_000) // of about 100 bytes each, the shortest
+	case "rate":
+		c.share, err = between(name, value, 1, 100) // percent
 	case "onekey":
 		c.one = true
 	case "tls":
 		c.tls = true
 	default:
-		return fmt.Errorf("no setting %q: there are size, clients, nodes, keys, onekey, tls", word)
+		return fmt.Errorf("no setting %q: there are size, clients, nodes, keys, rate, onekey, tls", word)
 	}
 	return err
 }
@@ -221,8 +250,33 @@ func between(what, text string, least, most int) (int, error) {
 	return n, nil
 }
 
-// The sets of cases.
-var sets = map[string]func() []loadCase{"bars": barCases, "quick": quickCases, "full": fullCases, "growth": growthCases}
+// set is a list of cases, with what is usual for it.
+type set struct {
+	cases   func() []loadCase
+	need    func() map[loadCase][]string // contenders of a case; nil: all
+	rounds  int
+	seconds float64
+}
+
+// The sets of cases. Those that are named one by one are measured as quick is.
+var sets = map[string]set{
+	quick:    {quickCases, nil, 5, 1.5},
+	bySet:    {barCases, barSides, 5, 1.5},
+	"full":   {fullCases, nil, 5, 1.5},
+	"growth": {growthCases, nil, 5, 1.5},
+	// The p99 of a tenth of the saturation wants some thousand commands.
+	byRate: {rateCases, rateSides, 5, 2},
+	// A collection is rare: a minute has some of each kind.
+	byGC: {gcCases, gcSides, 1, 60},
+}
+
+// Names of sets that others must know.
+const (
+	quick  = "quick"
+	bySet  = "bars"
+	byRate = "rates"
+	byGC   = "gc"
+)
 
 func quickCases() []loadCase {
 	return []loadCase{basic("GET", 0, 1), basic("SET", 0, 1), basic("GET", 0, 16), basic("SET", 0, 16)}
@@ -265,6 +319,40 @@ func growthCases() []loadCase {
 		list = append(list, vary(1, func(c *loadCase, n int) { c.keys = n }, int(math.Pow10(exponent)))...)
 	}
 	return distinct(list)
+}
+
+// rateCases are open loads from far below to near what slotproxy can do, and the closed one that everybody's saturation is seen by.
+// haproxy has one server: on one key the wake-ups of as many servers are compared.
+func rateCases() []loadCase {
+	list := []loadCase{basic("GET", 0, 1)}
+	for _, one := range []bool{false, true} {
+		list = append(list, vary(1, func(c *loadCase, n int) { c.share, c.one = n, one }, 10, 50, 80)...)
+	}
+	return list
+}
+
+func rateSides() map[loadCase][]string {
+	need := map[loadCase][]string{}
+	for _, at := range rateCases() {
+		need[at] = []string{direct, judged, haproxy, twem}
+		if at.one {
+			need[at] = []string{direct, judged, haproxy}
+		}
+	}
+	return need
+}
+
+// gcCases keep slotproxy as busy as it can be, with commands that it passes on and commands that it splits.
+func gcCases() []loadCase {
+	return []loadCase{basic(mixed, 0, 16), basic(mixed, 0, 1), basic(mixed, 10, 1)}
+}
+
+func gcSides() map[loadCase][]string {
+	need := map[loadCase][]string{}
+	for _, at := range gcCases() {
+		need[at] = []string{judged, twoLoops}
+	}
+	return need
 }
 
 // vary makes cases of GET.

@@ -18,8 +18,10 @@ func TestACaseIsReadAsItIsWritten(t *testing.T) {
 		{"GET:1", basic("GET", 0, 1), "GET, pipeline 1"},
 		{"MGET100:16", basic("MGET", 100, 16), "MGET100, pipeline 16"},
 		{"PUBLISH:16", basic("PUBLISH", 0, 16), "PUBLISH, pipeline 16"},
+		{"MIX10:1", basic("MIX", 10, 1), "MIX10, pipeline 1"},
+		{"GET:1:rate=50:onekey", loadCase{"GET", 0, 1, 50, 64, 3, 100_000, true, false, 50}, "GET, pipeline 1, at 50 % of saturation, one key"},
 		{"SET:100:size=16KiB:clients=1:nodes=12:keys=1000:onekey:tls",
-			loadCase{"SET", 0, 100, 1, 16 << 10, 12, 1000, true, true},
+			loadCase{"SET", 0, 100, 1, 16 << 10, 12, 1000, true, true, 0},
 			"SET, pipeline 100, values of 16KiB, one client, 12 nodes, 1000 keys in the cluster, one key, TLS"},
 	}
 	for _, tt := range tests {
@@ -51,6 +53,8 @@ func TestACaseThatMeansNothingIsRefused(t *testing.T) {
 		"GET:1:nodes=2":      "nodes",
 		"GET:1:keys=":        "keys",
 		"GET:1:fast":         "no setting",
+		"GET:1:rate=0":       "1 to 100",
+		"GET:1:rate=101":     "1 to 100",
 		"GET:1,,SET:1":       "begins with a command",
 	} {
 		if list, err := parseCases(text); err == nil || !strings.Contains(err.Error(), wrong) {
@@ -65,6 +69,8 @@ func TestTheSetsHaveWhatTheyPromise(t *testing.T) {
 		"bars":  {"GET:1", "MULTI:16", "GET:1:clients=8000", "GET:1:nodes=30", "GET:1:clients=1:onekey", "SET:1:size=16KiB"},
 		"full": {"GET:1", "GET:100", "SET:16:size=16", "GET:1:size=1MiB", "GET:16:clients=8000", "GET:1:clients=1000", "MGET10:1", "MSET100:1", "MULTI:1",
 			"EVALSHA:16", "PUBLISH100:1", "GET:16:tls", "GET:1:nodes=12", "GET:16:nodes=30"},
+		"rates":  {"GET:1", "GET:1:rate=10", "GET:1:rate=50", "GET:1:rate=80", "GET:1:rate=10:onekey"},
+		"gc":     {"MIX:16", "MIX:1", "MIX10:1"},
 		"growth": {"GET:1:clients=4000", "GET:1:nodes=6", "MGET100:1", "GET:1:keys=10000000"},
 	} {
 		s, err := parseFlags([]string{"-set", set}, io.Discard)
@@ -91,7 +97,7 @@ func TestFlagsThatMeanNothingAreRefused(t *testing.T) {
 	for args, wrong := range map[string]string{
 		"-set most":                    "no set",
 		"-cases GET":                   "begins with a command",
-		"-rounds 0":                    "rounds",
+		"-rounds -1":                   "rounds",
 		"-seconds 0.01":                "seconds",
 		"-only nobody":                 "no contender",
 		"-adapter none.yaml":           "none.yaml",
@@ -125,6 +131,7 @@ func TestOnlyWhoCanIsMeasured(t *testing.T) {
 	for text, want := range map[string]string{
 		"GET:1":         "direct,slotproxy 1,slotproxy 2,twemproxy,haproxy,forward,echo,against",
 		"GET:1:tls":     "slotproxy 1,slotproxy 2,haproxy,against",
+		"MIX10:1":       "direct,slotproxy 1,slotproxy 2,twemproxy,haproxy,forward,against",
 		"MULTI:16":      "direct,slotproxy 1,slotproxy 2,haproxy,forward,against",
 		"MGET10:1":      "direct,slotproxy 1,slotproxy 2,twemproxy,haproxy,forward,against",
 		"GET:1:nodes=6": "direct,slotproxy 1,slotproxy 2,twemproxy,against",

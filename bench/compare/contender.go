@@ -48,7 +48,7 @@ func contenders(s *settings) []*contender {
 			start: (*world).twemproxy},
 		{name: haproxy, kind: kindOne, tls: true, files: 2, program: "haproxy", about: []string{"haproxy", "-v"}, start: (*world).haproxy},
 		{name: forward, kind: kindOne, files: 2, program: s.floor, start: (*world).forward},
-		{name: echo, kind: kindNothing, files: 1, not: []string{"MGET", "MSET", "MULTI", "EVALSHA", "PUBLISH"}, program: s.floor,
+		{name: echo, kind: kindNothing, files: 1, not: []string{"MGET", "MSET", "MULTI", "EVALSHA", "PUBLISH", mixed}, program: s.floor,
 			start: (*world).echo},
 	}
 	if s.against != "" {

@@ -15,7 +15,9 @@
 //	contender.go  who is measured; proxies.go starts them, world.go the servers
 //	measure.go    rounds and figures
 //	report.go     Markdown; html.go and plot.go the page
+//	rates.go      open loads, at shares of what slotproxy can do
+//	collector.go  what the garbage collector did meanwhile
 //	profile.go    where the processor time goes, also for the compiler (make pgo)
 //
-// Its loads are closed: the next command waits for the reply. Latency at a given rate is what slotproxy bench measures.
+// Loads are closed, the next command waits for the reply, but for those that have a rate.
 package main

@@ -41,7 +41,7 @@ func (r *report) html() (string, error) {
 	var b strings.Builder
 	err := page.Execute(&b, map[string]any{
 		"Title": r.title(), "Method": r.method(), "Facts": r.Facts, "Bars": r.barTable(), "Judged": len(r.Bars) > 0,
-		"BarsText": barsText, "CasesText": casesText, "ContendersText": contendersText, "Notes": r.Notes,
+		"BarsText": r.barsText(), "Texts": r.texts(), "Notes": r.Notes,
 		"Plots": r.plots(), "Sections": sections, "Contenders": r.Contenders,
 	})
 	return b.String(), err

@@ -63,11 +63,11 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	s := &settings{}
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
 	f.SetOutput(usage)
-	f.StringVar(&s.set, "set", "quick", "cases: quick, bars (what slotproxy must meet), full (an hour), growth")
+	f.StringVar(&s.set, "set", "quick", "cases: quick, bars (what slotproxy must meet), full (an hour), growth, rates (latency below saturation), gc (the collector)")
 	cases := f.String("cases", "", "these instead of a set, such as GET:1,MGET100:1,GET:16:size=16KiB:clients=1000:nodes=12:keys=1000000:tls")
 	only := f.String("only", "", "these contenders alone, such as direct,slotproxy 1")
-	f.IntVar(&s.rounds, "rounds", 5, "rounds, of which the median counts")
-	seconds := f.Float64("seconds", 1.5, "length of one measurement")
+	f.IntVar(&s.rounds, "rounds", 0, "rounds, of which the median counts; 0: 5, of gc 1")
+	seconds := f.Float64("seconds", 0, "length of one measurement; 0: 1.5, of rates 2, of gc 60")
 	f.StringVar(&s.bin, "bin", "bin/slotproxy", "slotproxy to measure")
 	f.StringVar(&s.floor, "floor", "bin/floor", "the loop that only copies or answers")
 	f.StringVar(&s.against, "against", "", "another build of slotproxy, measured in turn with the others")
@@ -87,7 +87,9 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("what is %q?", f.Arg(0))
 	}
-	s.length = time.Duration(*seconds * float64(time.Second))
+	if err := s.pick(*cases, *seconds); err != nil {
+		return nil, err
+	}
 	// Shorter ones measure how a load begins. What is longer than an hour is a mistake.
 	if s.rounds < 1 || s.rounds > 1000 || s.length < 100*time.Millisecond || s.length > time.Hour {
 		return nil, errors.New("1 to 1000 rounds, of 0.1 to 3600 seconds")
@@ -95,24 +97,28 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	if *only != "" {
 		s.only = strings.Split(*only, ",")
 	}
-	return s, cmp.Or(s.pick(*cases), s.check())
+	return s, s.check()
 }
 
-// pick chooses the cases.
-func (s *settings) pick(named string) (err error) {
-	if named != "" {
-		s.set = "cases"
-		s.cases, err = parseCases(named)
-		return err
-	}
-	cases, known := sets[s.set]
-	if !known {
+// pick chooses the cases, how often and how long each is measured.
+func (s *settings) pick(named string, seconds float64) (err error) {
+	from, known := sets[s.set]
+	switch {
+	case named != "":
+		from, s.set = sets[quick], "cases"
+		if s.cases, err = parseCases(named); err != nil {
+			return err
+		}
+	case !known:
 		return fmt.Errorf("no set %q: there are %s", s.set, strings.Join(slices.Sorted(maps.Keys(sets)), ", "))
+	default:
+		s.cases = from.cases()
+		if from.need != nil {
+			s.need = from.need()
+		}
 	}
-	s.cases = cases()
-	if s.set == "bars" {
-		s.need = barSides()
-	}
+	s.rounds = cmp.Or(s.rounds, from.rounds)
+	s.length = time.Duration(cmp.Or(seconds, from.seconds) * float64(time.Second))
 	return nil
 }
 
@@ -163,7 +169,7 @@ func run(ctx context.Context, s *settings, out io.Writer) (met bool, err error) 
 		return false, err
 	}
 	m.finish(r)
-	r.judge(s.set == "bars")
+	r.judge(s.set)
 	if _, err := io.WriteString(out, r.markdown()); err != nil {
 		return false, err
 	}

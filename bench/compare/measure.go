@@ -22,6 +22,9 @@ type measurer struct {
 	failed  map[loadCase]map[string]string
 	release string   // of the servers, as they tell it
 	notes   []string // what was left out, in the order in which it was met
+
+	// saturation is what slotproxy with one loop did in a closed load, in commands a second: the measure of the open ones.
+	saturation map[loadCase]float64
 }
 
 // sample is one measurement.
@@ -30,10 +33,13 @@ type sample struct {
 	rate       float64 // commands per second
 	p50, p99   float64 // microseconds
 	rss, peak  float64 // MiB of the proxy
+	late       float64 // microseconds from when commands of an open load were due until they were sent, p99
+	collector  collections
 }
 
 func newMeasurer(s *settings) (*measurer, error) {
-	m := &measurer{settings: s, list: contenders(s), samples: map[loadCase]map[string][]sample{}, failed: map[loadCase]map[string]string{}}
+	m := &measurer{settings: s, list: contenders(s), samples: map[loadCase]map[string][]sample{}, failed: map[loadCase]map[string]string{},
+		saturation: map[loadCase]float64{}}
 	var err error
 	if m.files, err = raiseFiles(); err != nil {
 		return nil, err
@@ -63,6 +69,9 @@ func (m *measurer) all(ctx context.Context) error {
 	defer w.stop()
 	for i, sc := range order {
 		if err := w.enter(sc); err != nil {
+			return err
+		}
+		if err := m.saturate(ctx, w, by[sc]); err != nil {
 			return err
 		}
 		for round := range m.rounds {
@@ -162,7 +171,7 @@ func (m *measurer) measure(ctx context.Context, w *world, c *contender, at loadC
 		}
 		results = append(results, one.res)
 		answered += one.answered
-		got.rss, got.peak = one.rss, one.peak
+		got.rss, got.peak, got.collector = one.rss, one.peak, one.collector
 	}
 	phase := &load.Merge(results).Phases[0]
 	if err := wrong(phase, at, answered); err != nil {
@@ -172,6 +181,12 @@ func (m *measurer) measure(ctx context.Context, w *world, c *contender, at loadC
 	got.rate = float64(answered) / phase.Length.Seconds()
 	all := phase.All()
 	got.p50, got.p99 = micros(all.Quantile(50)), micros(all.Quantile(99))
+	if at.share > 0 {
+		got.late = micros(time.Duration(phase.Lag.ValueAtQuantile(99)))
+	}
+	if at.watched() && got.cpu > 0 {
+		got.collector.share = 100 * got.collector.used * 1e6 / (got.cpu * float64(answered))
+	}
 	return got, nil
 }
 
@@ -182,6 +197,7 @@ type seen struct {
 	// clients wait for seconds.
 	answered  int64
 	rss, peak float64
+	collector collections
 }
 
 // once is a load, after some of it that warms up.
@@ -204,7 +220,7 @@ func (m *measurer) once(ctx context.Context, w *world, p *proxy, cfg load.Config
 	}
 	before, _ := run.Progress()
 	if err == nil {
-		err = load.Pause(ctx, length)
+		s.collector, err = pass(ctx, p, at, length)
 	}
 	after, _ := run.Progress()
 	s.answered = after - before
@@ -257,5 +273,10 @@ func (m *measurer) finish(r *report) {
 		}
 	}
 	r.Notes = append(r.Notes, m.notes...)
+	for _, at := range m.cases {
+		if full := m.saturation[at]; full > 0 {
+			r.Facts = append(r.Facts, fact{"saturation", fmt.Sprintf("%.0f commands/s: %s, %s, a closed load", full, judged, at.title())})
+		}
+	}
 	r.Facts = append(r.Facts, fact{"load average after", loadAverage()}, fact{"servers", m.release})
 }

@@ -28,16 +28,30 @@ type axis struct {
 	of   func(c *loadCase) *int
 	rest int // what titles are silent about
 	text func(n int) string
+	// latency is what grows along it; of the others it is the cost
+	latency bool
 }
 
 var axes = []axis{
-	{"size of a value", func(c *loadCase) *int { return &c.size }, defaultSize, sizeText},
-	{"clients", func(c *loadCase) *int { return &c.clients }, defaultClients, shortNumber},
-	{"nodes", func(c *loadCase) *int { return &c.nodes }, defaultNodes, shortNumber},
-	{"keys or subscribers of a command", func(c *loadCase) *int { return &c.many }, 0, shortNumber},
-	{"keys in the cluster", func(c *loadCase) *int { return &c.keys }, defaultKeys, shortNumber},
-	{"pipeline", func(c *loadCase) *int { return &c.pipeline }, 1, shortNumber},
+	{"size of a value", func(c *loadCase) *int { return &c.size }, defaultSize, sizeText, false},
+	{"clients", func(c *loadCase) *int { return &c.clients }, defaultClients, shortNumber, false},
+	{"nodes", func(c *loadCase) *int { return &c.nodes }, defaultNodes, shortNumber, false},
+	{"keys or subscribers of a command", func(c *loadCase) *int { return &c.many }, 0, shortNumber, false},
+	{"keys in the cluster", func(c *loadCase) *int { return &c.keys }, defaultKeys, shortNumber, false},
+	{"pipeline", func(c *loadCase) *int { return &c.pipeline }, 1, shortNumber, false},
+	{"percent of saturation", func(c *loadCase) *int { return &c.share }, 0, shortNumber, true},
 }
+
+// measure is a figure that lines show.
+type measure struct {
+	name string
+	of   func(*figures) load.Spread
+}
+
+var (
+	costs     = []measure{{"processor time of the proxy for a command, us", cpuOf}, {"commands/s", func(f *figures) load.Spread { return f.Rate }}}
+	latencies = []measure{{"p50, us", p50Of}, {"p99, us", func(f *figures) load.Spread { return f.P99 }}}
+)
 
 // fewest is how many values make a line.
 const fewest = 3
@@ -60,10 +74,11 @@ func (r *report) plots() []plot {
 			if x.name == "pipeline" {
 				head = strings.Replace(head, ", pipeline 1", "", 1)
 			}
-			for _, y := range []struct {
-				name string
-				of   func(*figures) load.Spread
-			}{{"processor time of the proxy for a command, us", cpuOf}, {"commands/s", func(f *figures) load.Spread { return f.Rate }}} {
+			shown := costs
+			if x.latency {
+				shown = latencies
+			}
+			for _, y := range shown {
 				if svg := r.lines(x, cases, y.of); svg != "" {
 					list = append(list, plot{head + y.name, svg})
 				}

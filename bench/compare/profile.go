@@ -86,17 +86,12 @@ var counted = regexp.MustCompile(`(?m)^slotproxy_(?:network_calls_total\{[^}]*"(
 
 // systemCalls reads how often slotproxy has called read and write on each side, and how many rounds its loops have made.
 func systemCalls(addr string) (map[string]float64, error) {
-	r, err := http.Get("http://" + addr + "/metrics")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = r.Body.Close() }()
-	text, err := io.ReadAll(r.Body)
+	text, err := fetch(addr, "/metrics")
 	if err != nil {
 		return nil, err
 	}
 	calls := map[string]float64{}
-	for _, m := range counted.FindAllStringSubmatch(string(text), -1) {
+	for _, m := range counted.FindAllStringSubmatch(text, -1) {
 		n, err := strconv.ParseFloat(m[3], 64)
 		if err != nil {
 			return nil, err

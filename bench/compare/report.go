@@ -37,6 +37,10 @@ type figures struct {
 	P50, P99 load.Spread // microseconds
 	RSS      load.Spread // MiB, at the end
 	Peak     load.Spread // MiB
+	Late     load.Spread // microseconds by which the load itself was late, p99
+	Pause    load.Spread // milliseconds, the longest of the collector in a round
+	GC       load.Spread // percent of the proxy's processor time
+	Cycles   load.Spread // collections in a round
 	Failed   string      // why there are none
 }
 
@@ -67,6 +71,10 @@ func newFigures(list []sample, at loadCase) *figures {
 		P99:     of(func(s *sample) float64 { return s.p99 }),
 		RSS:     of(func(s *sample) float64 { return s.rss }),
 		Peak:    of(func(s *sample) float64 { return s.peak }),
+		Late:    of(func(s *sample) float64 { return s.late }),
+		Pause:   of(func(s *sample) float64 { return s.collector.pause * 1000 }),
+		GC:      of(func(s *sample) float64 { return s.collector.share }),
+		Cycles:  of(func(s *sample) float64 { return s.collector.cycles }),
 	}
 }
 
@@ -100,6 +108,16 @@ func (r *report) title() string {
 const (
 	barsText = "Figures of slotproxy with one loop, unless it says otherwise, as a multiple of another figure of the same run. In " +
 		"brackets the least and the most that single rounds give."
+	// Only a report that has such bars says so.
+	unitText = "Bars in microseconds, milliseconds or percent are no multiples; they mean something on an otherwise idle machine."
+	rateText = "A case *at N % of saturation* is an open load: commands are due by the clock, whatever came of earlier ones, and " +
+		"measured from when they were due. Its rate is a share of what slotproxy with one loop can do, the same for everybody: one who can do less " +
+		"does not keep up, and its latencies are those of a queue. *above direct* is the difference of the medians. *late* is how far behind the " +
+		"clock the load itself was, p99: where that is much, the machine was measured and not the proxy. haproxy has one server, so it sends " +
+		"nobody's key elsewhere; with *one key* all have."
+	gcText = "*longest pause* is how long the collector stopped everything at most, all stops of one collection together; *collector* is its " +
+		"share of the proxy's processor time, what it did on idle cores included. Metrics are read every 15 seconds, as Prometheus does. With " +
+		"fewer cores than there are busy threads a pause also has the time in which another process had the core."
 	casesText = "Medians of the rounds, in brackets the lowest and the highest. *CPU* is processor time of the proxy's process in " +
 		"microseconds for each command, *servers' CPU* that of all servers behind it. MULTI is a block of four and counts as one."
 	contendersText = "*direct* is a client that knows the cluster, without a proxy: its cost is the servers'. *forward* and *echo* are the loop " +
@@ -125,21 +143,33 @@ func (r *report) factTable() table {
 func (r *report) barTable() table {
 	t := table{{"slotproxy's", "at most", "is", "", "issue"}}
 	for _, v := range r.Bars {
-		is, word := "-", "not measured"
+		is, word, most := "-", "not measured", fmt.Sprintf("%.2f", v.Most)
+		if v.Unit != "" {
+			most = fmt.Sprintf("%g%s", v.Most, v.Unit)
+		}
 		if v.Measured {
 			is = spread(load.Spread{Median: v.Got, Min: v.Low, Max: v.High}, "%.3f") // one more than bars have, so that a miss is seen
+			if v.Unit != "" {
+				is += v.Unit
+			}
 			word = "met"
 			if !v.Met {
 				word = "MISSED"
 			}
 		}
-		t = append(t, []string{v.Text, fmt.Sprintf("%.2f", v.Most), is, word, fmt.Sprint(v.Issue)})
+		t = append(t, []string{v.Text, most, is, word, fmt.Sprint(v.Issue)})
 	}
 	return t
 }
 
 // caseTable compares the contenders in one case.
 func (r *report) caseTable(at loadCase) table {
+	switch {
+	case at.share > 0:
+		return r.rateTable(at)
+	case at.watched():
+		return r.collectorTable(at)
+	}
 	t := table{{"", "CPU", "times " + judged, "servers' CPU", "commands/s", "p50 us", "p99 us", "RSS MiB", "peak MiB"}}
 	base := r.figures(at, judged)
 	for _, who := range r.Contenders {
@@ -199,10 +229,10 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.title(), r.method())
 	r.factTable().markdown(&b)
 	if len(r.Bars) > 0 {
-		fmt.Fprintf(&b, "\n## Bars\n\n%s\n\n", barsText)
+		fmt.Fprintf(&b, "\n## Bars\n\n%s\n\n", r.barsText())
 		r.barTable().markdown(&b)
 	}
-	fmt.Fprintf(&b, "\n## Cases\n\n%s\n\n%s\n", casesText, contendersText)
+	fmt.Fprintf(&b, "\n## Cases\n\n%s\n", strings.Join(r.texts(), "\n\n"))
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "\nNot measured: %s\n", n)
 	}
@@ -265,4 +295,24 @@ func (r *report) write(dir string) ([]string, error) {
 		}
 	}
 	return []string{name + ".md", name + ".html"}, nil
+}
+
+// barsText explains bars.
+func (r *report) barsText() string {
+	if slices.ContainsFunc(r.Bars, func(v verdict) bool { return v.Unit != "" }) {
+		return barsText + " " + unitText
+	}
+	return barsText
+}
+
+// texts explain the cases that were measured.
+func (r *report) texts() []string {
+	list := []string{casesText, contendersText}
+	if slices.ContainsFunc(r.Cases, func(c loadCase) bool { return c.share > 0 }) {
+		list = append(list, rateText)
+	}
+	if slices.ContainsFunc(r.Cases, func(c loadCase) bool { return c.watched() }) {
+		list = append(list, gcText)
+	}
+	return list
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func fixed(t *testing.T) *report {
 		for j, who := range []string{direct, judged, twoLoops, twem, haproxy, echo} {
 			cpu := (1 + float64(i)/8) * []float64{0, 5, 5.5, 7, 8, 4}[j] / float64(at.pipeline)
 			for round := range 3 {
-				one := sample{cpu, 6, 120_000 / (1 + float64(i)), 300, 900, 20.4, 21.6}
+				one := sample{cpu: cpu, nodes: 6, rate: 120_000 / (1 + float64(i)), p50: 300, p99: 900, rss: 20.4, peak: 21.6}
 				one.cpu *= 1 + float64(round)/100
 				put(m.samples, at, who, append(m.samples[at][who], one))
 			}
@@ -49,7 +50,7 @@ func fixed(t *testing.T) *report {
 		}
 	}
 	r.Notes = []string{"forward with 8000 clients needs 16200 file descriptors, a process may have 1024 (ulimit -Hn)"}
-	r.judge(true)
+	r.judge(bySet)
 	return r
 }
 
@@ -141,7 +142,7 @@ func TestBarsAreJudgedByMedians(t *testing.T) {
 					r.add(get, who, newFigures(samples, get))
 				}
 			}
-			r.judge(tt.whole)
+			r.judge(map[bool]string{true: bySet}[tt.whole])
 			var found bool
 			for _, v := range r.Bars {
 				if v.Text != "GET, of haproxy" {
@@ -167,7 +168,7 @@ func TestTheBarOfMGETComparesKeysAndNotCommands(t *testing.T) {
 	}{{basic("GET", 0, 1), 100_000}, {basic("MGET", 100, 1), 10_000}} {
 		r.add(c.at, judged, newFigures([]sample{{cpu: 1, rate: c.rate}}, c.at))
 	}
-	r.judge(false)
+	r.judge("")
 	for _, v := range r.Bars {
 		if strings.Contains(v.Text, "MGET") && (v.Got < 0.099 || v.Got > 0.101 || !v.Met) {
 			t.Errorf("a million keys a second beside a hundred thousand: got %+v", v)
@@ -185,8 +186,65 @@ func TestAFailureOfOursIsABarThatIsMissed(t *testing.T) {
 	ours.Failed = "a reply is missing"
 	r.add(get, judged, ours)
 	r.add(get, haproxy, newFigures([]sample{{cpu: 10, rate: 1}}, get))
-	r.judge(true)
+	r.judge(bySet)
 	if r.met() {
 		t.Errorf("met: %+v", r.Bars)
+	}
+}
+
+func TestABarOfMicrosecondsIsTheDifferenceOfTheMedians(t *testing.T) {
+	slow, err := parseCase("GET:1:rate=10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		ours []float64
+		met  bool
+		says string
+	}{
+		{[]float64{130, 139, 150}, true, "39.000 (20.000-60.000) us"},
+		{[]float64{130, 141, 150}, false, "41.000 (20.000-60.000) us"},
+	} {
+		r := newReport(&settings{}, time.Time{}, nil)
+		r.Cases = []loadCase{slow}
+		for who, list := range map[string][]float64{judged: tt.ours, direct: {90, 100, 110}} {
+			var samples []sample
+			for _, v := range list {
+				samples = append(samples, sample{p50: v, p99: 2 * v, rate: 1, late: 7})
+			}
+			r.add(slow, who, newFigures(samples, slow))
+		}
+		r.judge(byRate)
+		if len(r.Bars) != 1 || r.Bars[0].Met != tt.met || r.barTable()[1][2] != tt.says || r.barTable()[1][1] != "40 us" {
+			t.Errorf("%v beside 100: got %+v, shown as %q", tt.ours, r.Bars, r.barTable()[1])
+		}
+		text := r.markdown()
+		for _, want := range []string{"above direct", fmt.Sprintf("%+.0f", tt.ours[1]-100), "no multiples", "an open load"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("it does not say %q:\n%s", want, text)
+			}
+		}
+	}
+}
+
+func TestBarsOfTheCollectorStandAlone(t *testing.T) {
+	r := newReport(&settings{}, time.Time{}, nil)
+	r.Cases = gcCases()
+	for i, at := range r.Cases {
+		c := collections{cycles: 30, pause: []float64{0.0002, 0.0011, 0.0004}[i], share: []float64{0.1, 0.2, 1.5}[i]}
+		r.add(at, judged, newFigures([]sample{{cpu: 1, rate: 1, collector: c}}, at))
+	}
+	r.judge(byGC)
+	var got []string
+	for i, v := range r.Bars {
+		if !v.Measured {
+			t.Errorf("%s is not measured", v.Text)
+		}
+		if !v.Met {
+			got = append(got, strings.Join(r.barTable()[i+1][1:4], " "))
+		}
+	}
+	if len(r.Bars) != 6 || strings.Join(got, ", ") != "1 ms 1.100 ms MISSED, 1 % 1.500 % MISSED" {
+		t.Errorf("%d bars, missed: %q", len(r.Bars), got)
 	}
 }

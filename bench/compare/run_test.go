@@ -57,6 +57,35 @@ func TestMeasuringOnRealServersLeavesBothFiles(t *testing.T) {
 	}
 }
 
+func TestRatesAndTheCollectorAreMeasuredOnRealServers(t *testing.T) {
+	s, err := parseFlags([]string{
+		"-cases", "GET:1:rate=5,MIX2:1", "-only", "direct,slotproxy 1", "-rounds", "1", "-seconds", "0.4", "-out", "",
+		"-version", string(testcluster.NeedNewest(t)), "-bin", built(t, "slotproxy", "../../cmd/slotproxy"), "-floor", "unused",
+	}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := newMeasurer(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.all(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	slow, mix := s.cases[0], s.cases[1]
+	// A machine that keeps up with a twentieth has answered about as many as were due.
+	wanted := m.saturation[slow.saturating()] / 20
+	for _, who := range []string{direct, judged} {
+		if list := m.samples[slow][who]; len(list) != 1 || list[0].rate > wanted*1.5 || list[0].rate < wanted/10 || list[0].late == 0 {
+			t.Errorf("%s: got %+v, %s, want about %.0f commands/s", who, list, m.failed[slow][who], wanted)
+		}
+	}
+	// Whether there was something to collect in this time is another question.
+	if list := m.samples[mix][judged]; len(list) != 1 || m.failed[mix][judged] != "" {
+		t.Errorf("the collector: got %+v, %s", list, m.failed[mix][judged])
+	}
+}
+
 func TestAnAdaptersProxyIsMeasuredAndOneThatDoesNotStartDoesNotEndTheRun(t *testing.T) {
 	floor := built(t, "floor", "../floor")
 	var list []*adapter

@@ -249,11 +249,12 @@ func (w *world) fill(ctx context.Context, c *contender, p *proxy, at loadCase) e
 func (w *world) load(c *contender, p *proxy, at loadCase) load.Config {
 	cfg := load.Config{
 		Target: load.Target{Name: c.name, Addr: p.addr}, Clients: at.clients, Threads: 1, Pipeline: at.pipeline,
-		Ops: []load.Op{at.loadOp()}, Keys: at.distinct(), Prefix: prefix(at.size), Sizes: []load.Size{{Min: at.size, Max: at.size, Weight: 1}},
+		Ops: at.loadOps(), Keys: at.distinct(), Prefix: prefix(at.size), Sizes: []load.Size{{Min: at.size, Max: at.size, Weight: 1}},
 	}
 	if c.kind == kindDirect {
 		cfg.Target.Addr, cfg.Target.Seeds, cfg.Bound = "", w.cluster.Addrs(), bound(at)
 	}
+	cfg.Rate = w.saturation[at.saturating()] * float64(at.share) / 100
 	if at.tls {
 		cfg.Target.Addr, cfg.Target.TLS = p.tlsAddr, w.clients
 	}

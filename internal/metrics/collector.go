@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,12 +25,16 @@ const maxScrapes = 4
 // scrapeTimeout ends a scrape whose reader does not read.
 const scrapeTimeout = 10 * time.Second
 
+// ofCollector are what the usual metrics of Go lack to answer whether the garbage collector disturbs clients: how long it stops
+// everything, and its processor time.
+var ofCollector = regexp.MustCompile(`^/(sched/pauses/total/gc:seconds|cpu/classes/gc/total:cpu-seconds)$`)
+
 // NewHandler serves /metrics: the table of this package, the Go runtime and the process.
 func NewHandler(src Source) http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
 		NewCollector(src),
-		collectors.NewGoCollector(),
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: ofCollector})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout})

@@ -223,7 +223,8 @@ func TestTheHandlerServesTextWithRuntimeMetrics(t *testing.T) {
 	rec := httptest.NewRecorder()
 	NewHandler(source(New(4), Extra{})).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	body := rec.Body.String()
-	for _, want := range []string{"slotproxy_client_connections 0", "go_goroutines", "process_open_fds", `slotproxy_redirects_total{type="ask"} 0`} {
+	for _, want := range []string{"slotproxy_client_connections 0", "go_goroutines", "process_open_fds", "go_cpu_classes_gc_total_cpu_seconds_total",
+		"go_sched_pauses_total_gc_seconds_bucket", `slotproxy_redirects_total{type="ask"} 0`} {
 		if rec.Code != 200 || !strings.Contains(body, want) {
 			t.Errorf("status %d, no %q in the scrape", rec.Code, want)
 		}
