@@ -97,6 +97,16 @@ pgo: build ## Profile the proxy under loads of bench/compare anew, for the compi
 bench: ## Run the benchmarks in Go; bench/compare.sh compares with other proxies
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(UNIT)
 
+.PHONY: benchstat
+benchstat: ## Run the benchmarks of the single steps for benchstat, into bench/results
+	bench/steps.sh
+
+# perf wants the symbols that make build leaves out.
+.PHONY: flame
+flame: ## Draw where the processor time of GET goes, kernel included, into bench/results/flame
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/slotproxy-symbols ./cmd/slotproxy
+	bench/compare.sh -bin bin/slotproxy-symbols -flame bench/results/flame -seconds 10 -cases GET:1,GET:16
+
 .PHONY: clean
 clean: ## Remove what the build and the tests made here (the servers stay in the user's cache)
 	rm -rf bin $(CLIENTS)/node_modules

@@ -17,7 +17,7 @@
 //	report.go     Markdown; html.go and plot.go the page
 //	rates.go      open loads, at shares of what slotproxy can do
 //	collector.go  what the garbage collector did meanwhile
-//	profile.go    where the processor time goes, also for the compiler (make pgo)
+//	profile.go    where the processor time goes, also for the compiler (make pgo); perf.go, flame.go as a drawing (make flame)
 //
 // Loads are closed, the next command waits for the reply, but for those that have a rate.
 package main

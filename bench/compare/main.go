@@ -33,6 +33,7 @@ type settings struct {
 	length   time.Duration // of one measurement
 	out      string        // folder for the report
 	profile  string        // folder for processor profiles of slotproxy with one loop; empty: none are taken
+	flame    bool          // draw them
 	taskset  bool
 	awake    bool // processors are kept from sleeping
 }
@@ -74,6 +75,7 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	f.StringVar(&s.version, "version", "valkey-9.1", "servers behind the proxies")
 	f.StringVar(&s.out, "out", "bench/results", "folder for the report, empty for none")
 	f.StringVar(&s.profile, "profile", "", "folder for processor profiles of slotproxy, one a case: no figures, only profiles")
+	flame := f.String("flame", "", "folder for flame graphs of slotproxy, one a case, with the kernel if there is perf: no figures, only drawings")
 	f.BoolVar(&s.taskset, "taskset", false, "give proxies, servers and the load cores of their own; needs four")
 	f.BoolVar(&s.awake, "awake", false, "keep the processors from sleeping: what waking them takes is not measured (in a virtual machine, tens of microseconds)")
 	f.Func("adapter", "file that describes another proxy (bench/adapters); may be repeated", func(file string) error {
@@ -93,6 +95,9 @@ func parseFlags(args []string, usage io.Writer) (*settings, error) {
 	// Shorter ones measure how a load begins. What is longer than an hour is a mistake.
 	if s.rounds < 1 || s.rounds > 1000 || s.length < 100*time.Millisecond || s.length > time.Hour {
 		return nil, errors.New("1 to 1000 rounds, of 0.1 to 3600 seconds")
+	}
+	if s.flame = *flame != ""; s.flame {
+		s.profile = *flame
 	}
 	if *only != "" {
 		s.only = strings.Split(*only, ",")

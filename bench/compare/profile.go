@@ -58,8 +58,11 @@ func (w *world) profileOf(ctx context.Context, c *contender, at loadCase, out io
 		return err
 	}
 	taken := make(chan error, 1)
-	file := strings.ToLower(strings.ReplaceAll(at.String(), ":", "-")) + ".pb.gz"
-	go take(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.http, seconds), filepath.Join(w.profile, file), taken)
+	if w.flame {
+		go w.flameOf(ctx, p, at, seconds, taken)
+	} else {
+		go take(profileURL(p, seconds), filepath.Join(w.profile, at.fileName()+".pb.gz"), taken)
+	}
 	err = load.Pause(ctx, time.Duration(seconds)*time.Second+time.Second/2)
 	run.Stop()
 	if err != nil {
@@ -79,6 +82,15 @@ func (w *world) profileOf(ctx context.Context, c *contender, at loadCase, out io
 	}
 	fmt.Fprintln(out)
 	return <-taken
+}
+
+// fileName is the case where colons are no good.
+func (c *loadCase) fileName() string {
+	return strings.ToLower(strings.ReplaceAll(c.String(), ":", "-"))
+}
+
+func profileURL(p *proxy, seconds int) string {
+	return fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.http, seconds)
 }
 
 // counted are the metrics that tell how well a proxy batches.
