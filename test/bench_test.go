@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"slotproxy/internal/testcluster"
+	"slotproxy/test/wire"
 )
 
 // benchResult is what these tests look at of slotproxy bench --output json.
@@ -145,4 +151,119 @@ func TestBenchTellsThatTheCommandInTheMiddleWasRefused(t *testing.T) {
 	if code, _ := runBench(t, p, "--during", "PROXY EVACUATE nosuchnode"); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
+}
+
+func TestBenchTellsThatTheJobInTheMiddleFailed(t *testing.T) {
+	cluster := testcluster.ForTest(t, testcluster.Options{Version: testcluster.NeedNewest(t), Empty: 1})
+	// So slow that it is cancelled long before it could succeed.
+	const slow = "PROXY REBALANCE USEEMPTY ENGINE LEGACY MAXKEYS 1"
+	p := startProxy(t, cluster.Addrs())
+	ended := make(chan error, 1)
+	go cancelFirstJob(p, ended)
+	code, r := runBench(t, p, "--during", slow, "--clients", "4", "--rate", "500")
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if code != 5 || r.Job.State != "cancelled" {
+		t.Errorf("exit code %d, the job is %+v; want 5 and cancelled", code, r.Job)
+	}
+	if len(r.Targets) != 1 || len(r.Targets[0].Rounds[0]) != 3 {
+		t.Errorf("the figures are lost: %+v", r.Targets)
+	}
+}
+
+// cancelFirstJob waits for a job and cancels it.
+func cancelFirstJob(p *proxy, ended chan<- error) { ended <- tryCancel(p) }
+
+func tryCancel(p *proxy) error {
+	c, err := wire.Dial("tcp", p.admin)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	for start := time.Now(); time.Since(start) < benchTime; time.Sleep(20 * time.Millisecond) {
+		v, err := c.Do("PROXY", "JOBS")
+		if err != nil || v.IsError() {
+			return errors.Join(fmt.Errorf("PROXY JOBS: %s", v), err)
+		}
+		if len(v.Elems) == 0 {
+			continue
+		}
+		v, err = c.Do("PROXY", "CANCEL", fields(v.Elems[0])["id"].Text)
+		if err == nil && v.IsError() {
+			err = fmt.Errorf("PROXY CANCEL: %s", v)
+		}
+		return err
+	}
+	return errors.New("no job began")
+}
+
+func TestBenchSpeaksTLSWithAPasswordToTheProxyAndToTheNodes(t *testing.T) {
+	nodes, _ := newTLSFiles(t)
+	clients, _ := newTLSFiles(t)
+	cluster := testcluster.ForTest(t, testcluster.Options{Version: testcluster.NeedNewest(t), TLS: nodes, Password: canary})
+	p, addr := startTLSProxy(t, cluster.Addrs(), clients, "--cluster-password", canary,
+		"--cluster-tls=true", "--cluster-tls-ca", nodes.CA, "--cluster-tls-cert", nodes.ClientCert, "--cluster-tls-key", nodes.ClientKey)
+	secret := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(secret, []byte(canary+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrong := filepath.Join(t.TempDir(), "wrong")
+	if err := os.WriteFile(wrong, []byte("guessed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	through := []string{"--target", "proxy", "--proxy", addr, "--tls", "--tls-ca", clients.CA, "--tls-cert", clients.ClientCert, "--tls-key",
+		clients.ClientKey, "--tls-server-name", "localhost"}
+	straight := []string{"--target", "direct", "--cluster", cluster.Addrs()[0], "--cluster-tls", "--tls-ca", nodes.CA, "--tls-cert", nodes.ClientCert,
+		"--tls-key", nodes.ClientKey, "--tls-server-name", "localhost"}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+	}{
+		{"through the proxy", append(through, "--password-file", secret), 0},
+		{"directly", append(straight, "--password-file", secret), 0},
+		{"with a wrong password", append(through, "--password-file", wrong), 1},
+		{"with authorities that did not sign", append(through, "--password-file", secret, "--tls-ca", nodes.CA), 1},
+		{"without TLS to the port that wants it", []string{"--target", "proxy", "--proxy", addr, "--password-file", secret}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, r := runBench(t, p, append(slices.Clone(tt.args), "--clients", "4")...)
+			if code != tt.code {
+				t.Fatalf("exit code %d, want %d: %+v", code, tt.code, r)
+			}
+			if tt.code != 0 {
+				return
+			}
+			for _, o := range r.Targets[0].Rounds[0][0].Operations {
+				if o.Count == 0 || o.Failed != 0 || o.Missing != 0 {
+					t.Errorf("got %+v, want some, none failed, none missing", o)
+				}
+			}
+		})
+	}
+}
+
+func TestBenchShowsItsProgressToAPersonAtATerminal(t *testing.T) {
+	p := startProxy(t, sharedCluster(t, testcluster.NeedNewest(t)).Addrs())
+	w := openTerminal(t, nil, "bench", "--proxy", p.addr, "--admin", p.admin, "--keys", "1000", "--warmup", "300ms", "--duration", "1s", "--rounds", "1",
+		"--clients", "4")
+	w.see(`Writing 1000 keys`)
+	w.see(`\x1b\[Kdirect, round 1 of 1, warm-up: \d+ operations/s, 0 failed, \ds left`)
+	w.see(`\x1b\[Kdirect, round 1 of 1: \d+ operations/s, 0 failed, \ds left`)
+	w.see(`\x1b\[Kproxy, round 1 of 1: \d+ operations/s, 0 failed, \ds left`)
+	// The line is gone before the result, which is as it is without a terminal.
+	between := w.see(`p99\.9`)
+	if last := strings.LastIndex(between, "left"); last >= 0 && !strings.Contains(between[last:], "\r\x1b[K") {
+		t.Errorf("the progress stays before the result:\n%q", between[last:])
+	}
+	w.end(0)
+}
+
+func TestBenchAtATerminalEndsWithCtrlC(t *testing.T) {
+	p := startProxy(t, sharedCluster(t, testcluster.NeedNewest(t)).Addrs())
+	w := openTerminal(t, nil, "bench", "--target", "proxy", "--proxy", p.addr, "--admin", p.admin, "--keys", "1000", "--duration", "1h")
+	w.see(`proxy, round 1 of 1: \d+ operations/s`)
+	w.press(ctrlC)
+	w.end(130)
 }
