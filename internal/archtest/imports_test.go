@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 // may import the modules of testsMay as well. A module without a line has no home.
 var home = map[string][]string{
 	"github.com/valkey-io/valkey-go":          {"internal/cluster"},
-	"github.com/tidwall/redcon":               {"internal/admin", "internal/testnode"},
+	"github.com/tidwall/redcon":               {"internal/admin", "internal/testnode", "bench/variants"},
 	"github.com/panjf2000/ants/v2":            {"proxy/proxy.go", "proxy/dial.go", "migrate", "internal/admin"},
 	"github.com/prometheus/client_golang":     {"internal/metrics", "cmd"},
 	"github.com/prometheus/client_model":      {"internal/metrics"},
