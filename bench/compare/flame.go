@@ -184,17 +184,44 @@ func (f *flame) amount(count int64) string {
 	return (time.Duration(count) * f.unit).String()
 }
 
+// own sums what ran in functions of each class themselves, not in those that they called.
+func (n *frame) own(by map[string]int64) {
+	self := n.count
+	for _, c := range n.calls {
+		self -= c.count
+		c.own(by)
+	}
+	by[n.class()] += self
+}
+
+// summary tells who had the processor, and which colour is whose.
+func (f *flame) summary() string {
+	by := map[string]int64{}
+	f.root.own(by)
+	share := func(class string) float64 { return 100 * float64(by[class]) / float64(f.root.count) }
+	return fmt.Sprintf("Blue: the kernel %.0f %%; orange: slotproxy %.0f %%; yellow: Go's runtime %.0f %%; grey: other %.0f %%", share(kernelClass), share(ourClass),
+		share(runtimeClass), share(otherClass))
+}
+
+// Classes of functions, as the style has them.
+const (
+	kernelClass  = "k"
+	ourClass     = "o"
+	runtimeClass = "r"
+	otherClass   = "s"
+)
+
 // class is the colour: the kernel, Go itself, what is ours, all else.
 func (n *frame) class() string {
 	switch {
 	case n.kernel:
-		return "k"
+		return kernelClass
 	case strings.HasPrefix(n.name, "slotproxy/"), strings.HasPrefix(n.name, "main."):
-		return "o"
+		return ourClass
 	case strings.HasPrefix(n.name, "runtime."), strings.HasPrefix(n.name, "internal/runtime"), strings.HasPrefix(n.name, "syscall."):
-		return "r"
+		return runtimeClass
 	}
-	return "s"
+	return otherClass
 }
 
 // shortened fits a name into so many letters; functions are told apart by their ends.

@@ -97,6 +97,9 @@ func TestAFlameGraphIsOneFileWithoutAScript(t *testing.T) {
 			t.Errorf("%s is in it", no)
 		}
 	}
+	if got, want := f.summary(), "Blue: the kernel 33 %; orange: slotproxy 67 %; yellow: Go's runtime 0 %; grey: other 0 %"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	for _, want := range []string{
 		`<title>tcp_sendmsg: 1 samples, 33.33 %</title><rect class="k"`,
 		`flush: 2 samples, 66.67 %</title><rect class="o"`,

@@ -22,14 +22,14 @@ func (w *world) flameOf(ctx context.Context, p *proxy, at loadCase, seconds int,
 func (w *world) drawFlame(ctx context.Context, p *proxy, at loadCase, seconds int) error {
 	from, how := w.perf, "perf, kernel included"
 	if _, err := exec.LookPath("perf"); err != nil {
-		from, how = w.traces, "pprof, which does not see into the kernel"
+		from, how = w.traces, "pprof, for which the kernel is the system call in yellow"
 	}
 	f, err := from(ctx, p, seconds)
 	if err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%s: %s in %d seconds, %s; %s. Orange: slotproxy, yellow: Go's runtime, blue: the kernel.", judged, f.amount(f.root.count),
-		seconds, how, time.Now().Format(time.DateOnly))
+	note := fmt.Sprintf("%s: %s in %d seconds, %s; %s. %s.", judged, f.amount(f.root.count), seconds, how,
+		time.Now().Format(time.DateOnly), f.summary())
 	return os.WriteFile(filepath.Join(w.profile, at.fileName()+".svg"), []byte(f.svg("Processor time: "+at.title(), note)), 0o644)
 }
 
