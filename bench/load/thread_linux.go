@@ -176,6 +176,7 @@ func (t *thread) await(few int, until int64) error {
 func (t *thread) serve() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer punctual()()
 	defer t.run.ended(t)
 	if !t.run.opened(t.open()) {
 		return
