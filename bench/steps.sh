@@ -14,15 +14,15 @@ BENCH=${BENCH:-.}
 file=${1:-bench/results/steps-$(date -u +%F).txt}
 
 head() {
-  # benchstat takes lines of "key: value" as what the runs below have in common.
-  printf 'date: %s\n' "$(date -u +%F)"
-  printf 'commit: %s\n' "$(git describe --tags --always --dirty 2>/dev/null || echo unknown)"
-  printf 'toolchain: %s\n' "$(go env GOVERSION)"
-  printf 'kernel: %s\n' "$(uname -sr)"
-  printf 'system: %s\n' "$(sed -n 's/^PRETTY_NAME="\(.*\)"$/\1/p' /etc/os-release)"
-  printf 'cores: %s\n' "$(nproc)"
-  printf 'memory: %s GiB\n' "$(awk '/^MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo)"
-  printf 'load-before: %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
+  # Behind a number sign: of lines "key: value" benchstat makes a table each, and runs of two commits would not be compared.
+  printf '# date: %s\n' "$(date -u +%F)"
+  printf '# commit: %s\n' "$(git describe --tags --always --dirty 2>/dev/null || echo unknown)"
+  printf '# toolchain: %s\n' "$(go env GOVERSION)"
+  printf '# kernel: %s\n' "$(uname -sr)"
+  printf '# system: %s\n' "$(sed -n 's/^PRETTY_NAME="\(.*\)"$/\1/p' /etc/os-release)"
+  printf '# cores: %s\n' "$(nproc)"
+  printf '# memory: %s GiB\n' "$(awk '/^MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo)"
+  printf '# load-before: %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
 }
 
 mkdir -p "$(dirname "$file")"

@@ -9,6 +9,6 @@
 //	             time; a front that waits for its replies before it reads on has no place for blocked commands and for pushes
 //
 // All three parse with package resp or redcon, go to the same real cluster with one connection to each node, and know GET only. Each is a
-// process of its own, whose processor time the kernel counts; the figure is proxy-us/command. slotproxy is built without its profile for the
-// compiler, as the others are.
+// process of its own, whose processor time the kernel counts; the figure is proxy-us/command. ns/op is shared with the load and the servers,
+// and what is allocated is the load's. slotproxy is built without its profile for the compiler, as the others are.
 package variants

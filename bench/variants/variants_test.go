@@ -217,7 +217,9 @@ func BenchmarkGet(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
+				b.ResetTimer() // without connecting
 				<-run.Done()
+				b.StopTimer()
 				phase := &run.Stop().Phases[0]
 				if o := phase.All(); o.Failed > 0 || o.Missing > 0 || o.Count != int64(b.N) {
 					b.Fatalf("%d of %d answered, %d failed, %d without a value: %v", o.Count, b.N, o.Failed, o.Missing, phase.Errors)
