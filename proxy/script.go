@@ -90,7 +90,7 @@ func (l *loop) examine(c *nodeConn, r *request, line []byte) {
 		l.finish(r, line)
 	case kind == resp.NoScript && len(r.uses) == 1 && !r.reloaded:
 		l.question(c, r, line, r.uses[0].exists, (*loop).scriptGone)
-	case !redirects(line):
+	case !redirects(line), r.hasSlot && elsewhere(line, r.slot):
 		l.finish(r, line)
 	case r.asking && string(line) == tryAgainLine:
 		// The rest of the keys may arrive before the node is asked; then it would deny what it has said.
@@ -104,6 +104,16 @@ func (l *loop) examine(c *nodeConn, r *request, line []byte) {
 	default:
 		l.question(c, r, line, pingCommand, (*loop).reallySteered)
 	}
+}
+
+// elsewhere says that a line redirects from another slot than the command's: no node says so.
+func elsewhere(line []byte, slot uint16) bool {
+	switch resp.Classify(line) {
+	case resp.Moved, resp.Ask:
+		to, ok := resp.ParseRedirect(line)
+		return !ok || to.Slot != slot
+	}
+	return false
 }
 
 // notCompiled begins the error of a script that servers do not keep.
@@ -222,7 +232,7 @@ func (l *loop) unwrap(c *nodeConn, r *request, piece []byte) {
 	switch {
 	case inside:
 		line = line[len(head):]
-		if resp.Classify(line) == resp.NoScript {
+		if resp.Classify(line) == resp.NoScript || bytes.HasPrefix(line, notCompiled) {
 			l.examine(c, r, line)
 			return
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha1"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"slotproxy/internal/testcluster"
 	"slotproxy/internal/testnode"
 	"slotproxy/resp"
+	"slotproxy/router"
 )
 
 // cmd sends one command whose arguments may have spaces.
@@ -277,11 +280,38 @@ func TestTheErrorsOfAScriptDoNotSteerTheProxy(t *testing.T) {
 	}
 }
 
+func TestAScriptsErrorIsNotBelievedWhenSlotsBeginToMoveWhileItRuns(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	const slow = "redis.call('incr', KEYS[1]) for i = 1, 2e7 do end return redis.error_reply(ARGV[1])" // a few tenths of a second
+	for i, text := range []string{"ASK 5 127.0.0.1:1", "MOVED 5 127.0.0.1:1", "MOVED x"} {
+		p.ask(time.Second, func(l *loop) { l.restless = 0 })
+		c.cmd("EVAL", slow, "1", "a", text)
+		until(t, func() bool {
+			under := false
+			p.ask(time.Second, func(l *loop) {
+				if under = l.slots[router.Slot([]byte("a"))].inFlight > 0; under {
+					l.restless = forever
+				}
+			})
+			return under
+		})
+		c.cmd("GET", "a")
+		c.want("-"+text, fmt.Sprintf("$1\r\n%d\r\n", i+1))
+	}
+}
+
 func TestScriptsAreAnsweredTheSameWhileSlotsMove(t *testing.T) {
 	for _, v := range []testcluster.Version{"valkey-9.1", "redis-7.0"} {
 		t.Run(string(v), func(t *testing.T) {
 			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
 			p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+			for _, proto := range []string{"2", "3"} { // what their users may do is known as long as there are some
+				b := connect(t, addr)
+				b.send("HELLO " + proto)
+				b.want("")
+			}
 			c := connect(t, addr)
 			long := "return string.rep('x', 200000)"
 			for range 2 {
@@ -299,12 +329,24 @@ func TestScriptsAreAnsweredTheSameWhileSlotsMove(t *testing.T) {
 					null := map[string]string{"2": "$-1", "3": "_"}[proto]
 					c.want("", ":", ":1\r\n", ":2\r\n", "$200000\r\nxxx", "*3\r\n:1\r\n$1\r\na\r\n-ERR x\r\n", null, "-ERR value is not an integer",
 						"-", "-NOSCRIPT", "-ERR Error compiling")
+					c.cmd("SCRIPT", "EXISTS", sha("bad("), sha(addScript))
+					c.want("*2\r\n:0\r\n:1\r\n")
 				}
 				p.ask(time.Second, func(l *loop) { l.restless = forever })
 			}
-			got, err := cl.Do(cl.Nodes[0], "INFO", "commandstats")
-			if err != nil || !strings.Contains(fmt.Sprint(got), "cmdstat_exec:") {
-				t.Errorf("no script was sent as a transaction: %v", err)
+			runs := 0
+			for _, n := range cl.Nodes {
+				got, err := cl.Do(n, "INFO", "commandstats")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m := regexp.MustCompile(`cmdstat_exec:calls=(\d+)`).FindStringSubmatch(fmt.Sprint(got)); m != nil {
+					calls, _ := strconv.Atoi(m[1])
+					runs += calls
+				}
+			}
+			if runs < 2*7 { // of each protocol; and those that only ask whether they are allowed
+				t.Errorf("%d transactions, so scripts were not sent as such", runs)
 			}
 		})
 	}
