@@ -133,7 +133,7 @@ var pathSettings = []setting{
 			return durationValue{p: &c.Upstream.Timeout, min: 50 * time.Millisecond, max: day}
 		}},
 	{"redirect_budget", "5s", false, "How long a command may be redirected and retried before the client gets an error.",
-		"A failover with the usual cluster-node-timeout of a few seconds fits.",
+		"A failover with the usual cluster-node-timeout of a few seconds fits. Slots that move are held back for half of it at most; below 500ms that is too little.",
 		func(c *Config) value {
 			return durationValue{p: &c.Upstream.RedirectBudget, min: time.Millisecond, max: hour}
 		}},
