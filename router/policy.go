@@ -277,6 +277,7 @@ var policies = []policy{
 	shard("pfmerge").emulated(emulateStores),
 	anyNode("pfselftest"),
 	local("ping"),
+	local("proxy").but("commands of this proxy, which no server has: see `proxy_commands`; the others of the admin port are refused"),
 	shard("psetex"),
 	subscribe("psubscribe"),
 	refused("psync", "the proxy has no data of its own to replicate"),
