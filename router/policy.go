@@ -277,7 +277,7 @@ var policies = []policy{
 	shard("pfmerge").emulated(emulateStores),
 	anyNode("pfselftest"),
 	local("ping"),
-	local("proxy").but("commands of this proxy, which no server has: see `proxy_commands`; the others of the admin port are refused"),
+	local("proxy").but("no server has it: the commands of the admin port that only look, where `proxy_commands` allows it; all others are refused"),
 	shard("psetex"),
 	subscribe("psubscribe"),
 	refused("psync", "the proxy has no data of its own to replicate"),

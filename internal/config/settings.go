@@ -274,6 +274,11 @@ var operationSettings = []setting{
 	{"admin_viewer_password_file", "", true, "File that holds the password of the user viewer.",
 		"One trailing line end is ignored.",
 		func(c *Config) value { return stringValue{p: &c.Admin.viewerFile, kind: "file"} }},
+	{"proxy_commands", ProxyCommandsOff, true, "Which commands of the admin port clients may send to listen as well: off for none, or read for those that only look, like PROXY JOBS.",
+		"Every client that may log in gets them, whatever the cluster lets its user do, and they show all nodes, clients and settings but secrets.",
+		func(c *Config) value {
+			return enumValue{p: &c.Admin.FromClients, allowed: []string{ProxyCommandsOff, ProxyCommandsRead}}
+		}},
 	{"http", "127.0.0.1:9490", false, "Address of /metrics, /livez, /readyz, /startupz and /version; empty for none.",
 		"Loopback; Prometheus on another machine and Kubernetes' probes need 0.0.0.0:9490.",
 		func(c *Config) value { return stringValue{p: &c.HTTP.Address, kind: "host:port", check: checkListen} }},

@@ -91,6 +91,9 @@ func (c *Config) checkLimits() error {
 		errs = append(errs, c.problem("migrate_hold_budget", "%v is more than a quarter of redirect_budget, which is %v",
 			c.Migrate.HoldBudget, c.Upstream.RedirectBudget))
 	}
+	if c.Admin.FromClients != ProxyCommandsOff && c.Admin.Address == "" {
+		errs = append(errs, c.problem("proxy_commands", "needs the admin port, and admin is empty"))
+	}
 	if len(c.Cluster.Password) == 0 && c.Cluster.User != "" {
 		errs = append(errs, c.problem("cluster_user", "needs cluster_password or cluster_password_file"))
 	}
