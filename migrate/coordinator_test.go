@@ -160,17 +160,30 @@ func TestAnInterruptedJobGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
-func TestAJobDoesNotGoOnWithAnotherCluster(t *testing.T) {
-	dir, s := t.TempDir(), newTurnstile(machine.Move)
-	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
-	id := b.reshard(500)
+// interrupted is a job of 500 slots whose coordinator was stopped in the middle of it.
+func interrupted(t *testing.T) (b *bench, dir, id string) {
+	t.Helper()
+	dir = t.TempDir()
+	s := newTurnstile(machine.Move)
+	b = newBench(t, dir, newFakeCluster(4), s.stop).run()
+	id = b.reshard(500)
 	<-s.here
 	b.stop()
+	return b, dir, id
+}
 
-	strange := newFakeCluster(4)
-	for i := range strange.ids {
-		strange.ids[i] = strings.Repeat(fmt.Sprintf("%x", i+9), 40)
+// anotherCluster has the addresses of any other fake one, and other nodes.
+func anotherCluster() *fakeCluster {
+	f := newFakeCluster(4)
+	for i := range f.ids {
+		f.ids[i] = strings.Repeat(fmt.Sprintf("%x", i+9), 40)
 	}
+	return f
+}
+
+func TestAJobDoesNotGoOnWithAnotherCluster(t *testing.T) {
+	b, dir, id := interrupted(t)
+	strange := anotherCluster()
 	wrong := newBench(t, dir, strange, nil).run()
 	st := wrong.wait(id, "refused", func(s Status) bool { return strings.HasPrefix(s.Reason, "OTHERCLUSTER") })
 	if !st.Finished.IsZero() || len(wrong.runner.steps) > 0 {
@@ -192,16 +205,8 @@ func TestAJobDoesNotGoOnWithAnotherCluster(t *testing.T) {
 }
 
 func TestAJobOfAnotherClusterCanBeCancelled(t *testing.T) {
-	dir, s := t.TempDir(), newTurnstile(machine.Move)
-	b := newBench(t, dir, newFakeCluster(4), s.stop).run()
-	id := b.reshard(500)
-	<-s.here
-	b.stop()
-
-	strange := newFakeCluster(4)
-	for i := range strange.ids {
-		strange.ids[i] = strings.Repeat(fmt.Sprintf("%x", i+9), 40)
-	}
+	_, dir, id := interrupted(t)
+	strange := anotherCluster()
 	wrong := newBench(t, dir, strange, nil).run()
 	wrong.wait(id, "refused", func(s Status) bool { return strings.HasPrefix(s.Reason, "OTHERCLUSTER") })
 	if err := wrong.c.Cancel(id, "test"); err != nil {

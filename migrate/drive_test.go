@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"slotproxy/migrate/engine"
 	"slotproxy/migrate/journal"
 	"slotproxy/migrate/machine"
 	"slotproxy/migrate/plan"
@@ -72,7 +73,7 @@ func TestAStepThatChangesSomethingWaitsForALook(t *testing.T) {
 }
 
 func TestStreamsNeedValkey9AtBothEnds(t *testing.T) {
-	at := func(info map[string]string) version { return (&nodeAnswer{info: info}).version() }
+	at := func(info engine.Info) version { return (&nodeAnswer{info: info}).version() }
 	nine := at(map[string]string{"valkey_version": "9.1.2", "redis_version": "7.2.4"})
 	eight := at(map[string]string{"valkey_version": "8.1.1", "redis_version": "7.2.4"})
 	redis := at(map[string]string{"redis_version": "10.0.0"})

@@ -28,6 +28,8 @@ type fakeCluster struct {
 	down    map[string]bool
 	late    map[string][]fakeClient // of closed connections that a node still shows
 	marks   string                  // further fields of the first node's own line
+	lingers bool                    // nodes do not notice that connections are closed
+	losing  string                  // the command whose next reply gets lost, when the node has carried it out
 }
 
 type fakeClient struct {
@@ -179,12 +181,24 @@ func (s *fakeSession) Do(ctx context.Context, commands ...[]string) ([]any, erro
 			}
 			out = append(out, r...)
 		}
+		lost := false
+		s.f.with(func() {
+			if lost = s.f.losing == strings.Join(c[:min(2, len(c))], " "); lost {
+				s.f.losing = ""
+			}
+		})
+		if lost {
+			return nil, context.DeadlineExceeded
+		}
 	}
 	return out, nil
 }
 
 func (s *fakeSession) Close() {
 	s.f.with(func() {
+		if s.f.lingers {
+			return
+		}
 		s.f.clients[s.addr] = slices.DeleteFunc(s.f.clients[s.addr], func(k fakeClient) bool { return k.id == s.id })
 	})
 }

@@ -3,9 +3,9 @@ package migrate
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
+
+	"slotproxy/migrate/engine"
 )
 
 const (
@@ -61,8 +61,8 @@ func (d *drive) shortage(ctx context.Context, node string) string {
 	if addr == "" || err != nil || firstError(replies) != nil {
 		return ""
 	}
-	memory, replication := nodeAnswer{info: infoFields(replies[0])}, infoFields(replies[1])
-	used, limit := memory.number("used_memory"), memory.number("maxmemory")
+	memory, replication := engine.ReadInfo(replies[0]), engine.ReadInfo(replies[1])
+	used, limit := memory.Number("used_memory"), memory.Number("maxmemory")
 	if limit > 0 && float64(used) > fullNode*float64(limit) && d.job.takes(node) {
 		return fmt.Sprintf("%s uses %d %% of its maxmemory", addr, 100*used/limit)
 	}
@@ -82,20 +82,11 @@ func (j *job) takes(node string) bool {
 }
 
 // lagging finds a replica that is too far behind in what a primary says of replication.
-func lagging(addr string, info map[string]string) string {
-	at, _ := strconv.ParseInt(info["master_repl_offset"], 10, 64)
-	for name, value := range info {
-		if !strings.HasPrefix(name, "slave") || !strings.Contains(value, "state=online") {
-			continue
-		}
-		for part := range strings.SplitSeq(value, ",") {
-			offset, ok := strings.CutPrefix(part, "offset=")
-			if !ok {
-				continue
-			}
-			if has, err := strconv.ParseInt(offset, 10, 64); err == nil && at-has > maxLag {
-				return fmt.Sprintf("a replica of %s is %d MiB behind", addr, (at-has)>>20)
-			}
+func lagging(addr string, info engine.Info) string {
+	at := info.Number("master_repl_offset")
+	for _, replica := range info.Replicas() {
+		if has, ok := engine.Part(replica, "offset"); ok && at-has > maxLag {
+			return fmt.Sprintf("a replica of %s is %d MiB behind", addr, (at-has)>>20)
 		}
 	}
 	return ""

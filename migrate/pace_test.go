@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"slotproxy/migrate/engine"
 	"slotproxy/migrate/machine"
 )
 
@@ -207,7 +208,7 @@ func TestAShortageSlowsDownAndNeverStops(t *testing.T) {
 }
 
 func TestReplicasThatAreBehindAreSeen(t *testing.T) {
-	info := infoFields("master_repl_offset:100000000\r\nslave0:ip=1,port=2,state=online,offset=100000000,lag=0\r\n" +
+	info := engine.ReadInfo("master_repl_offset:100000000\r\nslave0:ip=1,port=2,state=online,offset=100000000,lag=0\r\n" +
 		"slave1:ip=1,port=3,state=wait_bgsave,offset=0,lag=0\r\n")
 	if got := lagging("a:1", info); got != "" {
 		t.Errorf("got %q, want nothing", got)

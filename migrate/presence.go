@@ -217,21 +217,36 @@ func (p *presence) open(ctx context.Context, o *post, addr string) error {
 	if err != nil {
 		return fmt.Errorf("ERR Cannot connect to %s: %w", addr, err)
 	}
-	replies, err := s.Do(ctx, []string{"CLIENT", "SETNAME", p.name}, []string{"CLIENT", "ID"})
+	// The id is ours before the node shows the name: when the reply to SETNAME is lost, the node may show it for a while,
+	// and it must not be taken for a rival.
+	var id int64
+	reply, err := askOne(ctx, s, "CLIENT", "ID")
 	if err == nil {
-		err = firstError(replies)
+		id, _ = reply.(int64)
+		p.own.add(o.node, id)
+		_, err = askOne(ctx, s, "CLIENT", "SETNAME", p.name)
 	}
 	if err != nil {
 		s.Close()
 		return fmt.Errorf("ERR Cannot show the coordinator to %s: %w", addr, err)
 	}
 	o.session = s
-	id, _ := replies[1].(int64)
-	p.own.add(o.node, id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o.id, o.shown = id, began
 	return nil
+}
+
+// askOne sends one command. An error of the server is an error.
+func askOne(ctx context.Context, s engine.Session, command ...string) (any, error) {
+	replies, err := s.Do(ctx, command)
+	if err == nil {
+		err = firstError(replies)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return replies[0], nil
 }
 
 // yield gives up our place in the line at a node that has not heard of us for so long that others may have begun without
@@ -259,15 +274,12 @@ func (p *presence) look(ctx context.Context, o *post, addr string) error {
 		return err
 	}
 	began := time.Now()
-	replies, err := o.session.Do(ctx, []string{"CLIENT", "LIST", "TYPE", "NORMAL"})
-	if err == nil {
-		err = firstError(replies)
-	}
+	reply, err := askOne(ctx, o.session, "CLIENT", "LIST", "TYPE", "NORMAL")
 	if err != nil {
 		p.hangUp(o)
 		return fmt.Errorf("ERR Cannot see the clients of %s: %w", addr, err)
 	}
-	text, _ := replies[0].(string)
+	text, _ := reply.(string)
 	o.size = len(text)
 	rivals, others := p.read(text, o.node, addr)
 	p.mu.Lock()

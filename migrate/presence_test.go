@@ -215,6 +215,26 @@ func TestWhoWasStoppedAloneGoesOn(t *testing.T) {
 	}
 }
 
+func TestWhoMissesAReplyIsNotItsOwnRival(t *testing.T) {
+	for _, losing := range []string{"CLIENT ID", "CLIENT SETNAME", "CLIENT LIST"} {
+		t.Run(losing, func(t *testing.T) {
+			f := newFakeCluster(1)
+			p := testPresence(f, presenceName("a", 1))
+			f.losing, f.lingers = losing, true
+			if err := p.enter(context.Background()); err == nil {
+				t.Fatal("nobody noticed the lost reply")
+			}
+			if err := p.tryEnter(context.Background()); err != nil {
+				t.Fatalf("at the second attempt: %v", err)
+			}
+			defer p.leave()
+			if err := p.verdict(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestOnlyWhatChangesTheClusterIsGuarded(t *testing.T) {
 	tests := []struct {
 		command string

@@ -52,8 +52,8 @@ type survey struct {
 // nodeAnswer is what one node said.
 type nodeAnswer struct {
 	view   *router.View
-	info   map[string]string
-	health map[string]string // CLUSTER INFO
+	info   engine.Info
+	health engine.Info // CLUSTER INFO
 	counts []slotCount
 	err    error
 }
@@ -126,34 +126,15 @@ func (c *Coordinator) ask(ctx context.Context, n *router.Node, counts bool, a *n
 	if a.view, a.err = router.ParseNodes([]byte(nodes), n.Addr); a.err != nil {
 		return
 	}
-	a.info, a.health = infoFields(replies[1]), infoFields(replies[2])
+	a.info, a.health = engine.ReadInfo(replies[1]), engine.ReadInfo(replies[2])
 	if counts {
 		a.counts, a.err = c.countKeys(ctx, n.Addr, a.view)
 	}
 }
 
-// infoFields reads the reply of INFO or CLUSTER INFO.
-func infoFields(reply any) map[string]string {
-	text, _ := reply.(string)
-	m := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
-			m[name] = value
-		}
-	}
-	return m
-}
-
-func (a *nodeAnswer) number(field string) int64 {
-	n, _ := strconv.ParseInt(a.info[field], 10, 64)
-	return n
-}
-
 func (a *nodeAnswer) version() version {
-	v := version{text: a.info["valkey_version"], valkey: true}
-	if v.text == "" {
-		v.text, v.valkey = a.info["redis_version"], false
-	}
+	var v version
+	v.text, v.valkey = a.info.Release()
 	major, _, _ := strings.Cut(v.text, ".")
 	v.major, _ = strconv.Atoi(major)
 	return v
@@ -261,24 +242,13 @@ func (s *survey) build(known *router.Table, answers []nodeAnswer) error {
 		}
 		if a := byID[n.ID]; a != nil {
 			p.Version = a.version().text
-			p.UsedMemory, p.MaxMemory = a.number("used_memory"), a.number("maxmemory")
-			p.Replicas = a.replicas()
+			p.UsedMemory, p.MaxMemory = a.info.Number("used_memory"), a.info.Number("maxmemory")
+			p.Replicas = len(a.info.Replicas())
 			s.stats(a)
 		}
 	}
 	s.agree()
 	return nil
-}
-
-// replicas counts those that are online.
-func (a *nodeAnswer) replicas() int {
-	n := 0
-	for name, value := range a.info {
-		if strings.HasPrefix(name, "slave") && strings.Contains(value, "state=online") {
-			n++
-		}
-	}
-	return n
 }
 
 // stats adds what a primary counted. Bytes are spread evenly over a node's keys, since servers do not tell them by slot.
@@ -297,7 +267,7 @@ func (s *survey) stats(a *nodeAnswer) {
 		st := &s.snap.Stats[n.slot]
 		st.Keys, st.Ops = n.keys, n.cpu
 		if total > 0 {
-			st.Bytes = int64(float64(a.number("used_memory_dataset")) * float64(n.keys) / float64(total))
+			st.Bytes = int64(float64(a.info.Number("used_memory_dataset")) * float64(n.keys) / float64(total))
 		}
 	}
 }

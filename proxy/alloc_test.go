@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -26,11 +25,7 @@ func TestTheCommonCommandsAllocateNothingOnTheWholePath(t *testing.T) {
 	evalsha := [][]string{{"EVALSHA", sha(getScript), "1", "{a}key"}}
 	publish := [][]string{{"PUBLISH", "channel", value}}
 	block := [][]string{{"MULTI"}, {"SET", "{a}key", value}, {"GET", "{a}key"}, {"EXEC"}}
-	mget := []string{"MGET"}
-	for i := range 100 {
-		mget = append(mget, fmt.Sprint("none:", i))
-	}
-	nulls := "*100\r\n" + strings.Repeat("$-1\r\n", 100)
+	mget, nulls := mgetOf(100)
 	answers := "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n" + bulk
 	for _, tc := range []struct {
 		name     string

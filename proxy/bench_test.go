@@ -45,10 +45,7 @@ func BenchmarkForward(b *testing.B) {
 
 // mgetBench is a client with an MGET of n keys over all slots.
 func mgetBench(b *testing.B, n int) (w *pathBench, command []byte) {
-	args := []string{"MGET"}
-	for i := range n {
-		args = append(args, fmt.Sprint("key:", i))
-	}
+	args, _ := mgetOf(n)
 	one := string(resp.AppendBulkString(resp.AppendArray(nil, 1), strings.Repeat("v", 64)))
 	return newPathBench(b, func(dst []byte, key string) []byte { return resp.AppendCommandStrings(dst, "GET", key) }, one), resp.AppendCommandStrings(nil, args...)
 }

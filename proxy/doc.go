@@ -17,6 +17,7 @@
 //	session.go     one client: its commands, its queue of replies, its limits
 //	dispatch.go    one command: known? allowed? where to?     unusual.go, users.go: what is refused
 //	local.go       commands answered here                     client.go, clientlist.go, clientfilter.go, debug.go: some of them
+//	console.go     PROXY: what clients may ask of the admin port, off the loops
 //	census.go      what concerns the clients of all loops     pause.go: CLIENT PAUSE   quiet.go: CLIENT REPLY
 //	order.go       may it go now, or does an earlier command stand before it?
 //	redirect.go    send it; and what its reply means: the client's, or "go elsewhere"

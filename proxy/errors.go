@@ -43,6 +43,10 @@ const (
 	errTextManyChannels    = "PROXYLIMIT the client is subscribed to too many channels"
 	errTextBigTransaction  = "PROXYLIMIT the transaction has too many commands or bytes"
 
+	errTextNoConsole   = "PROXYUNSUPPORTED PROXY is for the admin port"
+	errTextConsoleBusy = "PROXYLIMIT too many PROXY commands are under way, try again later"
+	errTextLongConsole = "PROXYLIMIT PROXY has too many words or too long ones"
+
 	errTextClusterOff    = "ERR This instance has cluster support disabled"
 	errTextLongName      = "PROXYLIMIT names of clients and libraries may have 4096 bytes"
 	errTextKillID        = "ERR client-id should be greater than 0"

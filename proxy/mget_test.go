@@ -16,10 +16,7 @@ import (
 func TestMGETOfAHundredKeysIsOneWriteToEachNode(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
 	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
-	command, nulls := []string{"MGET"}, "*100\r\n"+strings.Repeat("$-1\r\n", 100)
-	for i := range 100 {
-		command = append(command, fmt.Sprint("none:", i))
-	}
+	command, nulls := mgetOf(100)
 	c := connect(t, addr)
 	request, reply := resp.AppendCommandStrings(nil, command...), make([]byte, len(nulls))
 	c.exchange(request, reply) // opens the connections
@@ -39,4 +36,13 @@ func TestMGETOfAHundredKeysIsOneWriteToEachNode(t *testing.T) {
 	if n := calls() - before; n < 3*times || n > 3*times+20 {
 		t.Errorf("%d writes for %d commands on 3 nodes", n, times)
 	}
+}
+
+// mgetOf is an MGET of n keys, each in a slot of its own but for chance, and the reply when there are none of them.
+func mgetOf(n int) (command []string, nulls string) {
+	command = []string{"MGET"}
+	for i := range n {
+		command = append(command, fmt.Sprint("none:", i))
+	}
+	return command, fmt.Sprintf("*%d\r\n", n) + strings.Repeat("$-1\r\n", n)
 }

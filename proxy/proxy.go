@@ -41,7 +41,9 @@ type Config struct {
 	AllowRedirect func(addr string) bool
 	// DebugSleep lets clients stop a node for a while with DEBUG SLEEP.
 	DebugSleep bool
-	Log        *slog.Logger
+	// Console answers PROXY; nil refuses it.
+	Console Console
+	Log     *slog.Logger
 }
 
 // NodeDial says how nodes are reached.
@@ -114,6 +116,9 @@ type Proxy struct {
 	lastClient atomic.Uint64 // the newest session's id
 
 	dialers   *ants.Pool
+	asides    chan struct{}   // a place for each command of the console under way
+	life      context.Context // ends with Close, and with it the commands of the console
+	end       context.CancelFunc
 	listeners []*listener
 	acceptors sync.WaitGroup
 	streams   sync.WaitGroup
@@ -123,13 +128,16 @@ type Proxy struct {
 	started   time.Time
 }
 
-// maxDials bounds the connection attempts at one time: every loop to every node of a large cluster, after a failure.
+// maxDials bounds the connection attempts at one time: every loop to every node of a large cluster, after a failure. The few
+// commands of the console run beside them.
 const maxDials = 256
 
 // New prepares a proxy; Listen binds and Run serves.
 func New(cfg Config) (*Proxy, error) {
 	cfg = withDefaults(cfg)
 	p := &Proxy{cfg: cfg, log: cfg.Log, stop: make(chan struct{}), alive: make([]atomic.Int64, cfg.Loops), started: time.Now()}
+	p.asides = make(chan struct{}, maxConsole)
+	p.life, p.end = context.WithCancel(context.Background())
 	p.commands.Store(newCommandSet(cfg.Commands()))
 	var err error
 	if p.dialers, err = ants.NewPool(maxDials, ants.WithNonblocking(true)); err != nil {
@@ -243,6 +251,7 @@ func (p *Proxy) Close() { p.stopOnce.Do(p.shut) }
 
 func (p *Proxy) shut() {
 	close(p.stop)
+	p.end()
 	p.closeListeners()
 	for _, l := range p.loops {
 		l.post(message{kind: msgCall, call: (*loop).beginClosing})

@@ -37,10 +37,16 @@ func (c *Commands) With(raw []byte) (*Commands, error) {
 	sortInfos(infos)
 	b := newBuilder(c)
 	for i := range infos {
-		b.command(&infos[i])
+		if infos[i].name != ownCommand.name {
+			b.command(&infos[i])
+		}
 	}
+	b.command(&ownCommand)
 	return b.done(), nil
 }
+
+// ownCommand is what clients may ask the proxy itself. A command of that name of a module is not reached.
+var ownCommand = commandInfo{name: "proxy", arity: -2, flags: FlagAdmin | FlagNoscript | FlagNoMulti | FlagLoading | FlagStale}
 
 // Rules returns all rules by ID. The slice belongs to the set.
 func (c *Commands) Rules() []*Rule { return c.rules }

@@ -34,6 +34,9 @@ const (
 	// eagerFor is how many refreshes in a row may find an unsettled cluster unchanged before the keeper slows down: five
 	// seconds, longer than a failover takes. A slot that somebody left open must not cost ten refreshes a second for ever.
 	eagerFor = 50
+	// tellGap is the least time between two lines in the log about new tables. A tool that moves slots one by one makes ten
+	// tables a second, for hours.
+	tellGap = time.Second
 )
 
 // Keeper is the one writer of tables: it asks the cluster, checks what it hears and publishes. Run is its one goroutine.
@@ -58,6 +61,8 @@ type Keeper struct {
 	turn     int                  // rotates the primaries that are asked
 	same     int                  // refreshes in a row that found nothing new and were not asked for
 	failures int                  // refreshes in a row that gave no table
+	told     time.Time            // when the log was last told of a change
+	untold   changes              // since then
 }
 
 // NewKeeper returns a keeper that does nothing until Run.
@@ -231,19 +236,53 @@ func (k *Keeper) publish(old, next *Table, doubts *hints) {
 	k.same++
 	if changed || doubts.any {
 		k.same = 0
+		k.install(old, next)
 	}
-	if !changed && !doubts.any {
-		return
+	if changed {
+		k.untold.add(moved(old, next), doubts.cause())
 	}
+	k.report(next, changed)
+}
+
+// install makes next the table.
+func (k *Keeper) install(old, next *Table) {
 	if old != nil {
 		next.Version = old.Version
 	}
 	next.Version++
 	k.table.Store(next)
-	if changed {
-		k.log.Info("table changed", "epoch", next.Epoch, "count", moved(old, next), "cause", doubts.cause())
-	}
 	if k.cfg.OnTable != nil {
 		k.cfg.OnTable(next)
+	}
+}
+
+// changes are those of the table that nobody has read about.
+type changes struct {
+	tables, slots int
+	cause         string // of the last one
+}
+
+func (c *changes) add(slots int, cause string) {
+	c.tables++
+	c.slots += slots
+	c.cause = cause
+}
+
+// report tells who reads the log of changes: of a single one at once, of further ones together. Those at the end of a row are
+// told without another one, so that the last line is about the table that counts.
+func (k *Keeper) report(t *Table, changed bool) {
+	level := slog.LevelInfo
+	switch {
+	case k.untold.tables == 0:
+		return
+	case k.started.Sub(k.told) >= tellGap:
+	case changed:
+		level = slog.LevelDebug
+	default:
+		return
+	}
+	k.log.Log(context.Background(), level, "table changed", "epoch", t.Epoch, "tables", k.untold.tables, "count", k.untold.slots, "cause", k.untold.cause)
+	if level == slog.LevelInfo {
+		k.told, k.untold = k.started, changes{}
 	}
 }

@@ -1,6 +1,9 @@
 package router
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -356,6 +359,44 @@ func TestHintsOutliveAnOutage(t *testing.T) {
 			t.Error("nothing published after the outage, want an answer to the hint")
 		}
 	})
+}
+
+func TestManyChangesInARowAreToldOnceASecond(t *testing.T) {
+	tests := []struct {
+		name    string
+		changes int // a tenth of a second apart
+		want    []string
+	}{
+		{"none", 0, []string{"tables=1 count=16384"}},
+		{"one", 1, []string{"tables=1 count=16384", "tables=1 count=1"}},
+		{"two", 2, []string{"tables=1 count=16384", "tables=1 count=1", "tables=1 count=1"}},
+		{"twenty", 20, []string{"tables=1 count=16384", "tables=1 count=1", "tables=10 count=10", "tables=9 count=9"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var lines bytes.Buffer // written by the keeper, read when it waits
+				log := slog.New(slog.NewTextHandler(&lines, nil))
+				r := keep(t, whole(), KeeperConfig{Log: log})
+				pass(3 * time.Second)
+				for i := range tt.changes {
+					r.say(fmt.Sprintf("%d %d-5000", 10+i, i+1), fmt.Sprintf("%d 0-%d 5001-10000", 11+i, i), "3 10001-16383")
+					r.Hint(Hint{Cause: Moved, Slot: uint16(i), HasSlot: true, Addr: addrB})
+					pass(defaultMinGap)
+				}
+				pass(3 * time.Second)
+				var got []string
+				for line := range strings.Lines(lines.String()) {
+					_, what, _ := strings.Cut(line, " tables=")
+					what, _, _ = strings.Cut(what, " cause=")
+					got = append(got, "tables="+what)
+				}
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("the log tells\n%swant %q", &lines, tt.want)
+				}
+			})
+		})
+	}
 }
 
 func TestAddressesAreMapped(t *testing.T) {

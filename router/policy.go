@@ -16,6 +16,7 @@ const (
 	declared      = "all keys must be declared, and lie in one slot"
 	together      = "each primary does it for itself: an error says on how many it was done; primaries that join later get the functions of the others"
 	publishEvents = "a message to a channel that has the name of a keyspace event (`__keyspace@*`, `__keyevent@*`) comes once for each primary: nothing tells it from the events of so many nodes"
+	audience      = "counts the clients of this proxy, and those of another one as one for each of its loops; for a round trip after a loop's last subscriber has left, it may be one too few when somebody else listens, too"
 	logIDs        = "ids are made unique over all nodes; SLOWLOG and the log of slow commands also have what waited in the proxy"
 )
 
@@ -276,18 +277,19 @@ var policies = []policy{
 	shard("pfmerge").emulated(emulateStores),
 	anyNode("pfselftest"),
 	local("ping"),
+	local("proxy").but("no server has it: the commands of the admin port that only look, where `proxy_commands` allows it; all others are refused"),
 	shard("psetex"),
 	subscribe("psubscribe"),
 	refused("psync", "the proxy has no data of its own to replicate"),
 	shard("pttl"),
-	publish("publish").but(publishEvents),
+	publish("publish").but(audience + "; " + publishEvents),
 	local("pubsub"),
 	allPrimaries("pubsub|channels", MergePubsub).repeats(),
 	anyNode("pubsub|help"),
 	allPrimaries("pubsub|numpat", MergePubsub).repeats(),
-	allPrimaries("pubsub|numsub", MergePubsub).repeats(),
+	allPrimaries("pubsub|numsub", MergePubsub).repeats().but(audience),
 	allPrimaries("pubsub|shardchannels", MergePubsub).repeats(),
-	allPrimaries("pubsub|shardnumsub", MergePubsub).repeats(),
+	allPrimaries("pubsub|shardnumsub", MergePubsub).repeats().but(audience),
 	subscribe("punsubscribe"),
 	local("quit"),
 	allPrimaries("randomkey", MergeRandom),
@@ -342,7 +344,7 @@ var policies = []policy{
 	shard("sort").but("BY and GET patterns must lie in the slot of the key").emulated(emulateStores),
 	shard("sort_ro").but("BY and GET patterns must lie in the slot of the key"),
 	shard("spop"),
-	publish("spublish"),
+	publish("spublish").but(audience),
 	shard("srandmember"),
 	shard("srem"),
 	iterate("sscan").but("a cursor from before the key moved to another node begins again: elements may come twice"),

@@ -189,7 +189,7 @@ func tryCancel(p *proxy) error {
 		if len(v.Elems) == 0 {
 			continue
 		}
-		v, err = c.Do("PROXY", "CANCEL", fields(v.Elems[0])["id"].Text)
+		v, err = c.Do("PROXY", "CANCEL", v.Elems[0].Fields()["id"].Text)
 		if err == nil && v.IsError() {
 			err = fmt.Errorf("PROXY CANCEL: %s", v)
 		}

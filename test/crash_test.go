@@ -156,7 +156,7 @@ func (l *crashLife) job() map[string]wire.Value {
 	if v.IsError() {
 		l.t.Fatalf("PROXY JOB %s: %s", l.id, v)
 	}
-	return fields(v)
+	return v.Fields()
 }
 
 func (l *crashLife) over() bool { return l.job()["finished-at"].Int != 0 }
@@ -248,12 +248,12 @@ func (l *crashLife) sound() {
 func (l *crashLife) checked(words ...string) {
 	l.t.Helper()
 	v := l.command(words...)
-	for _, f := range fields(v)["findings"].Elems {
-		if fields(f)["severity"].Text != "warning" {
+	for _, f := range v.Fields()["findings"].Elems {
+		if f.Fields()["severity"].Text != "warning" {
 			l.t.Errorf("PROXY %v: %s", words, f)
 		}
 	}
-	if fields(v)["ok"].Int != 1 {
+	if v.Fields()["ok"].Int != 1 {
 		l.t.Errorf("PROXY %v: %s", words, v)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -340,16 +339,11 @@ func eventually(t testing.TB, limit time.Duration, f func() error) {
 // freePorts are loopback addresses that nobody listens on now.
 func freePorts(t testing.TB, n int) []string {
 	t.Helper()
-	var out []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = ln.Close() }()
-		out = append(out, ln.Addr().String())
+	list, err := testcluster.FreeAddrs(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
+	return list
 }
 
 // logBuffer keeps what a proxy wrote, bounded.

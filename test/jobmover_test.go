@@ -85,7 +85,7 @@ func (m *jobMover) job(from, to *testcluster.Node, command ...string) error {
 		return err
 	}
 	start := time.Now()
-	st, err := m.finish(append(append([]string{"PROXY"}, command...), "ENGINE", m.engine))
+	st, err := wire.Job(m.admin, jobLimit, append(slices.Clone(command), "ENGINE", m.engine)...)
 	if err != nil {
 		return fmt.Errorf("%v: %w", command, err)
 	}
@@ -118,43 +118,6 @@ func (m *jobMover) job(from, to *testcluster.Node, command ...string) error {
 	m.retries += st["retries"].Int
 	m.longest = max(m.longest, time.Duration(st["longest-hold-usec"].Int)*time.Microsecond)
 	return nil
-}
-
-// finish starts a job and waits for its success.
-func (m *jobMover) finish(command []string) (st map[string]wire.Value, err error) {
-	c, err := wire.Dial("tcp", m.admin)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.Close() }()
-	id, err := c.Do(command...)
-	if err != nil || id.IsError() {
-		return nil, errors.Join(fmt.Errorf("answered %s", id), err)
-	}
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		v, err := c.Do("PROXY", "JOB", id.Text)
-		if err != nil || v.IsError() {
-			return nil, errors.Join(fmt.Errorf("job %s: %s", id.Text, v), err)
-		}
-		st = fields(v)
-		switch state := st["state"].Text; {
-		case state == "success":
-			return st, nil
-		case slices.Contains([]string{"failed", "cancelled"}, state), time.Since(start) > jobLimit:
-			return nil, fmt.Errorf("job %s after %v: %s", id.Text, time.Since(start).Round(time.Millisecond), v)
-		}
-	}
-}
-
-// fields is a reply of names and values.
-func fields(v wire.Value) map[string]wire.Value {
-	out := map[string]wire.Value{}
-	for pair := range slices.Chunk(v.Elems, 2) {
-		if len(pair) == 2 {
-			out[pair[0].Text] = pair[1]
-		}
-	}
-	return out
 }
 
 // check fails the test unless every job did its work and the nodes agree. run must have returned.

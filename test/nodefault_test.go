@@ -207,7 +207,7 @@ func (l *crashLife) repair() {
 	for range 3 {
 		v := l.command("FIX")
 		l.t.Logf("PROXY FIX: %s", v)
-		if fields(v)["ok"].Int == 1 {
+		if v.Fields()["ok"].Int == 1 {
 			break
 		}
 		time.Sleep(time.Second)

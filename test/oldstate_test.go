@@ -90,7 +90,7 @@ func (o oldState) run(t *testing.T, v testcluster.Version) {
 	from := time.Now().Add(-loseBefore)
 	o.happen(l, n, old)
 	until := time.Now().Add(loseAfter)
-	found := fields(l.command("CHECK"))
+	found := l.command("CHECK").Fields()
 	if (alone || o.how == unheard) && found["ok"].Int == 1 {
 		t.Error("the owner of the slots is in doubt, and PROXY CHECK does not see it")
 	}
@@ -138,12 +138,12 @@ func (o oldState) wantTwoOwners(l *crashLife) {
 	l.t.Helper()
 	v := l.command("FIX")
 	said := 0
-	for _, line := range fields(v)["done"].Strings() {
+	for _, line := range v.Fields()["done"].Strings() {
 		if strings.Contains(line, "SETSLOT") && strings.HasSuffix(line, ": OK") {
 			said++
 		}
 	}
-	if said < len(l.slots) || fields(v)["ok"].Int != 1 {
+	if said < len(l.slots) || v.Fields()["ok"].Int != 1 {
 		l.t.Errorf("PROXY FIX says that it has settled %d of %d slots: %s", said, len(l.slots), v)
 	}
 }

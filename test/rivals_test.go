@@ -114,7 +114,7 @@ func TestAProxyThatWasStoppedGivesWayToTheOneThatHasBegun(t *testing.T) {
 	defer l.p.signal(t, syscall.SIGCONT)
 	time.Sleep(stopped)
 	eventually(t, time.Minute, func() error {
-		if v := other.command("FIX"); fields(v)["ok"].Int != 1 {
+		if v := other.command("FIX"); v.Fields()["ok"].Int != 1 {
 			return fmt.Errorf("PROXY FIX beside a stopped proxy: %s", v)
 		}
 		return nil
@@ -198,7 +198,7 @@ func besideForeign(t *testing.T, l *crashLife, jobFirst bool) {
 		t.Errorf("the job ended as %s (%s)", state, j["reason"].Text)
 	}
 	eventually(t, time.Minute, func() error { // while the client was heard a moment ago, fix waits too
-		if v := l.command("FIX"); fields(v)["ok"].Int != 1 {
+		if v := l.command("FIX"); v.Fields()["ok"].Int != 1 {
 			return fmt.Errorf("PROXY FIX: %s", v)
 		}
 		return nil

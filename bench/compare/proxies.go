@@ -110,7 +110,7 @@ func (w *world) slotproxy(ctx context.Context, name, bin string, loops int) (*pr
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddrs(4)
+	addrs, err := testcluster.FreeAddrs(4)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (w *world) haproxy(ctx context.Context, _ loadCase) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddrs(2)
+	addrs, err := testcluster.FreeAddrs(2)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (w *world) twemproxy(ctx context.Context, _ loadCase) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddrs(2)
+	addrs, err := testcluster.FreeAddrs(2)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -277,24 +276,11 @@ func (w *world) audienceAddrs(p *proxy) []string {
 }
 
 func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := testcluster.FreeAddrs(1)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String(), nil
-}
-
-func freeAddrs(n int) ([]string, error) {
-	var list []string
-	for range n {
-		addr, err := freeAddr()
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, addr)
-	}
-	return list, nil
+	return addrs[0], nil
 }
 
 // joined is a certificate with its key, as haproxy wants them.

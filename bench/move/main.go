@@ -19,6 +19,7 @@ import (
 	"slotproxy/internal/cluster"
 	"slotproxy/internal/testcluster"
 	"slotproxy/router"
+	"slotproxy/test/storm"
 )
 
 // options are what is measured.
@@ -142,7 +143,6 @@ func (w *world) fill(ctx context.Context) error {
 			}
 		}
 	}
-	tags := tagsOf()
 	value := strings.Repeat("x", w.bytes)
 	for at := range w.move {
 		for s := range uint16(router.Slots) {
@@ -151,7 +151,7 @@ func (w *world) fill(ctx context.Context) error {
 			}
 			commands := make([][]string, w.keys)
 			for k := range commands {
-				commands[k] = []string{"SET", "{" + tags[s] + "}" + strconv.Itoa(k), value}
+				commands[k] = []string{"SET", "{" + storm.Tag(s) + "}" + strconv.Itoa(k), value}
 			}
 			if _, err := w.src.Do(ctx, w.cl.Nodes[at].Addr, commands...); err != nil {
 				return err
@@ -229,16 +229,4 @@ func (w *world) cli(ctx context.Context) error {
 		_ = n
 	}
 	return nil
-}
-
-func tagsOf() *[router.Slots]string {
-	out := new([router.Slots]string)
-	for i, left := 0, router.Slots; left > 0; i++ {
-		tag := strconv.FormatInt(int64(i), 36)
-		if s := router.Slot([]byte(tag)); out[s] == "" {
-			out[s] = tag
-			left--
-		}
-	}
-	return out
 }

@@ -8,9 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
+	"slotproxy/internal/testcluster"
 	"slotproxy/test/storm"
 	"slotproxy/test/wire"
 )
@@ -28,19 +28,16 @@ type weather struct {
 // calm is how long clients work before slots move: the proxy compares with what they had in the last ten seconds.
 const calm = 12 * time.Second
 
+// moveLimit is for the largest measurement, all slots of a full cluster.
+const moveLimit = time.Hour
+
 // start begins with both, and returns when the clients are at work. What it returns is to be stopped, even with an error.
 func (w *world) start(bin string) (*weather, error) {
 	x := &weather{end: func() {}}
-	var ports [3]string
-	for i := range ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return x, err
-		}
-		ports[i] = ln.Addr().String()
-		_ = ln.Close() // for the proxy
+	ports, err := testcluster.FreeAddrs(3)
+	if err != nil {
+		return x, err
 	}
-	var err error
 	if x.dir, err = os.MkdirTemp("", "slotproxy-move-"); err != nil {
 		return x, err
 	}
@@ -52,7 +49,7 @@ func (w *world) start(bin string) (*weather, error) {
 		return x, err
 	}
 	for until := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := ask(x.addr, "GET", "x"); err == nil {
+		if _, err := wire.Ask(x.addr, "GET", "x"); err == nil {
 			break
 		} else if time.Now().After(until) {
 			return x, fmt.Errorf("the proxy does not serve: %w", err)
@@ -111,37 +108,6 @@ func (w *world) proxied(x *weather) error {
 	if x == nil {
 		return errors.New("this way needs -storm")
 	}
-	id, err := ask(x.admin, "PROXY", "RESHARD", "FROM", "ALL", "TO", w.cl.Nodes[3].Addr, "SLOTS", strconv.Itoa(w.slots))
-	if err != nil {
-		return err
-	}
-	for ; ; time.Sleep(20 * time.Millisecond) {
-		v, err := ask(x.admin, "PROXY", "JOB", id.Text)
-		if err != nil {
-			return err
-		}
-		for i := 0; i+1 < len(v.Elems); i += 2 {
-			switch state := v.Elems[i+1].Text; {
-			case v.Elems[i].Text != "state":
-			case state == "success":
-				return nil
-			case state == "failed" || state == "cancelled":
-				return fmt.Errorf("the job ended: %s", v)
-			}
-		}
-	}
-}
-
-// ask sends one command on a connection of its own.
-func ask(addr string, command ...string) (wire.Value, error) {
-	c, err := wire.Dial("tcp", addr)
-	if err != nil {
-		return wire.Value{}, err
-	}
-	defer func() { _ = c.Close() }()
-	v, err := c.Do(command...)
-	if err == nil && v.IsError() {
-		err = fmt.Errorf("%s answered %s", strings.Join(command, " "), v)
-	}
-	return v, err
+	_, err := wire.Job(x.admin, moveLimit, "RESHARD", "FROM", "ALL", "TO", w.cl.Nodes[3].Addr, "SLOTS", strconv.Itoa(w.slots))
+	return err
 }

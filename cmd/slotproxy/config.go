@@ -35,6 +35,11 @@ func configCheckCommand() *cobra.Command {
 			if _, err := loadTLS(c); err != nil {
 				return fail(exitConfig, "%s: %w", args[0], err)
 			}
+			for _, w := range c.Warnings {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "warning: %s\n", w); err != nil {
+					return err
+				}
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is fine\n", args[0])
 			return err
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"slotproxy/internal/admin"
+	"slotproxy/internal/config"
 	"slotproxy/internal/metrics"
 	"slotproxy/proxy"
 	"slotproxy/router"
@@ -74,6 +77,23 @@ func (c *console) Info(name string) string {
 		}
 	}
 	return b.String()
+}
+
+// dataConsole is what clients of the data port get of the console.
+type dataConsole struct{ s *server }
+
+// Refuses says why a command is not for them, "" when it is.
+func (c dataConsole) Refuses(name []string) string {
+	address := ""
+	if c.s.admin != nil {
+		address = c.s.adminAddress()
+	}
+	return admin.RefuseClient(name, address, address != "" && c.s.cfg.Load().Admin.FromClients == config.ProxyCommandsRead)
+}
+
+// Answer runs a command.
+func (c dataConsole) Answer(ctx context.Context, args []string, client string, proto int) []byte {
+	return c.s.admin.AnswerClient(ctx, args, client, proto)
 }
 
 func infoServer(s *server, sum *metrics.Counters, e *metrics.Extra) []line {

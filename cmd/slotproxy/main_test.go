@@ -93,6 +93,16 @@ func TestConfigPrintsWhatConfigCheckTakes(t *testing.T) {
 	}
 }
 
+func TestConfigCheckTellsWhatIsProbablyNotMeant(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("redirect_budget: 100ms\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := run("config", "check", file); code != 0 || !strings.HasPrefix(out, "warning: "+file+":1:18: redirect_budget") || !strings.Contains(out, "is fine") {
+		t.Errorf("code %d: %s%s", code, out, errs)
+	}
+}
+
 func TestTheFileIsNamedByFlagOrVariable(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"flag": "lanes: 2\n", "variable": "lanes: 3\n"} {

@@ -198,6 +198,20 @@ func TestAServedClusterIsSeenFromEveryPort(t *testing.T) {
 	}
 }
 
+func TestClientsOfTheDataPortMayLookWhereASettingLetsThem(t *testing.T) {
+	r := start(t, testnode.NewSet(t, 1).Addrs(), "")
+	data, forAdmin := r.s.addresses()[0], "is for the admin port, "+r.s.admin.Addr().String()
+	if got := ask(t, data, "PROXY READY"); got != "-PROXYUNSUPPORTED PROXY READY "+forAdmin+"; proxy_commands: read allows it here" {
+		t.Errorf("as it is by default: %s", got)
+	}
+	r.configure(t, "proxy_commands: read\n")
+	r.signals <- syscall.SIGHUP
+	eventually(t, func() bool { return ask(t, data, "PROXY READY") == "+READY" }, "an answer after the reload")
+	if got := ask(t, data, "PROXY FIX"); got != "-PROXYUNSUPPORTED PROXY FIX "+forAdmin {
+		t.Errorf("what changes the cluster: %s", got)
+	}
+}
+
 func TestProfilesAreServedWhenAskedFor(t *testing.T) {
 	r := start(t, testnode.NewSet(t, 1).Addrs(), "pprof: true")
 	if code, body := r.get(t, "/debug/pprof/"); code != 200 || !strings.Contains(body, "goroutine") {

@@ -99,6 +99,7 @@ func newServer(cfg *config.Config, sources config.Sources, log *slog.Logger, lev
 		Limits:    limits(cfg), DrainSpread: cfg.Drain.Spread, Keeper: s.keeper, Log: log,
 		Commands: s.identity.commandTable, AuthRequired: s.identity.authRequired, Info: s.identity.face,
 		AllowRedirect: s.allowed, DebugSleep: cfg.Upstream.DebugSleep, EmulateCrossSlot: cfg.Upstream.CrossSlot == config.CrossSlotEmulate,
+		Console: dataConsole{s},
 	})
 	if err != nil {
 		return nil, fail(exitFailure, "start the data path: %w", err)

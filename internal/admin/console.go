@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -133,7 +134,9 @@ func (c *console) help(args []string, r *reply) {
 		lines = append(lines, strings.TrimSpace(strings.ToUpper(cmd.name)+" "+cmd.args), "    "+cmd.help)
 	}
 	lines = append(lines, "HELP", "    Print this help.")
-	lines = append(lines, jobOptionsHelp...)
+	if slices.ContainsFunc(c.commands, func(cmd command) bool { return strings.Contains(cmd.args, jobOption) }) {
+		lines = append(lines, jobOptionsHelp...)
+	}
 	r.array(len(lines))
 	for _, line := range lines {
 		r.simple(line)

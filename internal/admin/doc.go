@@ -9,6 +9,9 @@
 //	                                 Backend             Cluster      (both wired in cmd)
 //	                                 the proxy           the coordinator: move.go, jobs.go, repair.go; parse.go
 //
+// Clients of the data port that say PROXY get the part of the table that only looks, if
+// a setting lets them: clients.go.
+//
 // It knows nothing of how the data is got or the cluster is changed. It serves no client
 // data and is not on the data path. A new PROXY command is one entry in
 // commands.go; HELP, arity and permission follow from it.

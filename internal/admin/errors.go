@@ -61,6 +61,18 @@ func noPermission(name string, has, needs role) string {
 	return "NOPERM User " + has.String() + " has no permissions to run the '" + name + "' command, it is for the user " + needs.String()
 }
 
+// forAdminPort refuses a client of the data port. It begins as the proxy's own errors there do.
+func forAdminPort(command, address string, looks bool) string {
+	switch text := "PROXYUNSUPPORTED " + command + " is for the admin port"; {
+	case address == "":
+		return text + ", which this proxy does not have"
+	case looks:
+		return text + ", " + address + "; proxy_commands: read allows it here"
+	default:
+		return text + ", " + address
+	}
+}
+
 func outOfRange(least, most int64) string {
 	return fmt.Sprintf("ERR value is out of range, value must between %d and %d", least, most)
 }

@@ -62,9 +62,11 @@ var createClauses = []clause{{"REPLICAS", 1, 1, false, setReplicas}, {"DRYRUN", 
 
 var addNodeClauses = []clause{{"REPLICAOF", 1, 1, false, setReplicaOf}}
 
-// jobOptionsHelp is HELP's explanation of <job option>.
+const jobOption = "<job option>"
+
+// jobOptionsHelp is HELP's explanation of it.
 var jobOptionsHelp = []string{
-	"<job option> is one of",
+	jobOption + " is one of",
 	"    ENGINE AUTO|ATOMIC|LEGACY | HOLD <milliseconds> | MAXKEYS <a second> | MAXBYTES <a second> | PARALLEL <count> | ALLOWBLOCKING,",
 	"    and DRYRUN, which answers the plan and begins nothing; DRYRUN JSON answers it as EXECUTE takes it.",
 }

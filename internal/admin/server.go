@@ -66,11 +66,12 @@ type Config struct {
 
 // Server is the admin listener.
 type Server struct {
-	cfg      Config // immutable
-	log      *slog.Logger
-	console  console
-	users    users
-	failures *failures
+	cfg        Config // immutable
+	log        *slog.Logger
+	console    console
+	forClients console // what clients of the data port may run
+	users      users
+	failures   *failures
 
 	ids      atomic.Int64
 	open     atomic.Int64    // sessions now
@@ -105,6 +106,7 @@ func New(cfg Config) *Server {
 		commands: commands, backend: cfg.Backend, cluster: cfg.Cluster, none: cfg.NoCluster,
 		log: cfg.Log, slow: make(chan struct{}, maxSlow),
 	}
+	s.forClients = consoleForClients(s.console)
 	s.users.set(cfg.Password, cfg.Operator, cfg.Viewer)
 	return s
 }

@@ -98,12 +98,7 @@ func (srv *Server) handle(c redcon.Conn, cmd redcon.Command) {
 // answer runs one command. A fault in it must not end the process, which serves
 // clients of the data port.
 func (s *session) answer(args []string) (out []byte) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			s.server.log.Error("admin command failed", "session", s.id, "err", fault, "cause", string(debug.Stack()))
-			out = resp.AppendError(nil, errTextInternal)
-		}
-	}()
+	defer s.server.survive(s.id, &out)
 	r := &reply{proto: s.proto}
 	name := strings.ToLower(args[0])
 	cmd, known := basics[name]
@@ -119,6 +114,14 @@ func (s *session) answer(args []string) (out []byte) {
 		cmd.run(s, args[1:], r)
 	}
 	return r.b
+}
+
+// survive is deferred around a command: it makes a fault an error in the reply.
+func (srv *Server) survive(session int64, out *[]byte) {
+	if fault := recover(); fault != nil {
+		srv.log.Error("admin command failed", "session", session, "err", fault, "cause", string(debug.Stack()))
+		*out = resp.AppendError(nil, errTextInternal)
+	}
 }
 
 // ended is called by redcon as the last act of a session's goroutine.

@@ -45,6 +45,8 @@ var brokenFiles = []struct{ yaml, want string }{
 	{"output_low: 9999999999999GiB", "c.yaml:1:13: output_low: 9999999999999GiB is too large"},
 	{"output_low: 1KiB", "c.yaml:1:13: output_low: want a size from 64KiB to 4GiB, got 1KiB"},
 	{"output_low: 128MiB", "c.yaml:1:13: output_low: 128MiB is more than output_hard, which is 64MiB"},
+	{"admin: ''\nproxy_commands: read", "c.yaml:2:17: proxy_commands: needs the admin port, and admin is empty"},
+	{"proxy_commands: write", "c.yaml:1:17: proxy_commands: want one of off, read, got \"write\""},
 	{"redirect_budget: 1s\nmigrate_hold_budget: 251ms", "c.yaml:2:22: migrate_hold_budget: 251ms is more than a quarter of redirect_budget, which is 1s"},
 	{"cluster: [a]", `c.yaml:1:10: cluster: want host:port, got "a"`},
 	{"cluster: [a:0]", `c.yaml:1:10: cluster: want a port from 1 to 65535 in "a:0"`},

@@ -74,8 +74,16 @@ type Admin struct {
 	OperatorPassword Secret // of the user operator; empty: there is none
 	ViewerPassword   Secret // of the user viewer; empty: there is none
 
+	FromClients string // ProxyCommandsOff or ProxyCommandsRead
+
 	passwordFile, operatorFile, viewerFile string
 }
+
+// What clients of the data port may ask with PROXY: nothing, or what only looks.
+const (
+	ProxyCommandsOff  = "off"
+	ProxyCommandsRead = "read"
+)
 
 // HTTP is the listener for metrics and health.
 type HTTP struct {

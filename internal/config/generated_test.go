@@ -114,7 +114,7 @@ func probe(t *testing.T, s *setting, c *Config) {
 	t.Helper()
 	for _, items := range [][]string{
 		{"true"}, {"false"}, {"7"}, {"63"}, {"12345"}, {"7s"}, {"2KiB"}, {"600KiB"}, {"7MiB"}, {"20GiB"}, {"0600"}, {"127.0.0.1:1"}, {"a:1=b:2"}, {"10.0.0.0/8"},
-		{"debug"}, {"json"}, {"atomic"}, {"70ms"}, {"optional"}, {"emulate"}, {"/x"}, {"x"},
+		{"debug"}, {"json"}, {"atomic"}, {"70ms"}, {"optional"}, {"emulate"}, {"read"}, {"/x"}, {"x"},
 	} {
 		if s.at(c).set(items) == nil && !same(s.at(c), s.at(Default())) {
 			return

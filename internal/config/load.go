@@ -32,6 +32,7 @@ func Load(src Sources) (*Config, error) {
 	if err := errors.Join(c.readSecrets(), c.check()); err != nil {
 		return nil, err
 	}
+	c.Warnings = append(c.Warnings, c.doubts()...)
 	c.resolve(src.variables())
 	return c, nil
 }

@@ -170,6 +170,26 @@ func TestAMistypedVariableIsToldAndAForeignOneIsNot(t *testing.T) {
 	}
 }
 
+func TestABudgetTooShortToMoveSlotsIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		budget string
+		want   []string
+	}{
+		{"5s", nil},
+		{"500ms", nil},
+		{"499ms", []string{"--redirect-budget: redirect_budget: with 499ms, which is less than 500ms, clients get errors while a node fails over, " +
+			"and slots that move may be held back for 249.5ms only: on a busy machine they move slowly or not at all"}},
+	} {
+		c, err := Load(Sources{Flags: map[string][]string{"redirect_budget": {tt.budget}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(c.Warnings, tt.want) {
+			t.Errorf("%s: warnings are %q, want %q", tt.budget, c.Warnings, tt.want)
+		}
+	}
+}
+
 func TestAutomaticValuesAreResolved(t *testing.T) {
 	c := Default()
 	if c.Loops.Count < 1 || c.Loops.Count > maxAutoLoops {

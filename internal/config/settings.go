@@ -133,7 +133,7 @@ var pathSettings = []setting{
 			return durationValue{p: &c.Upstream.Timeout, min: 50 * time.Millisecond, max: day}
 		}},
 	{"redirect_budget", "5s", false, "How long a command may be redirected and retried before the client gets an error.",
-		"A failover with the usual cluster-node-timeout of a few seconds fits.",
+		"A failover with the usual cluster-node-timeout of a few seconds fits. Slots that move are held back for half of it at most; below 500ms that is too little.",
 		func(c *Config) value {
 			return durationValue{p: &c.Upstream.RedirectBudget, min: time.Millisecond, max: hour}
 		}},
@@ -274,6 +274,11 @@ var operationSettings = []setting{
 	{"admin_viewer_password_file", "", true, "File that holds the password of the user viewer.",
 		"One trailing line end is ignored.",
 		func(c *Config) value { return stringValue{p: &c.Admin.viewerFile, kind: "file"} }},
+	{"proxy_commands", ProxyCommandsOff, true, "Which commands of the admin port clients may send to listen as well: off for none, or read for those that only look, like PROXY JOBS.",
+		"Every client that may log in gets them, whatever the cluster lets its user do, and they show all nodes, clients and settings but secrets.",
+		func(c *Config) value {
+			return enumValue{p: &c.Admin.FromClients, allowed: []string{ProxyCommandsOff, ProxyCommandsRead}}
+		}},
 	{"http", "127.0.0.1:9490", false, "Address of /metrics, /livez, /readyz, /startupz and /version; empty for none.",
 		"Loopback; Prometheus on another machine and Kubernetes' probes need 0.0.0.0:9490.",
 		func(c *Config) value { return stringValue{p: &c.HTTP.Address, kind: "host:port", check: checkListen} }},

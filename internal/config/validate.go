@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 )
 
 // problem names the place of a setting, wherever its value came from.
@@ -90,10 +91,26 @@ func (c *Config) checkLimits() error {
 		errs = append(errs, c.problem("migrate_hold_budget", "%v is more than a quarter of redirect_budget, which is %v",
 			c.Migrate.HoldBudget, c.Upstream.RedirectBudget))
 	}
+	if c.Admin.FromClients != ProxyCommandsOff && c.Admin.Address == "" {
+		errs = append(errs, c.problem("proxy_commands", "needs the admin port, and admin is empty"))
+	}
 	if len(c.Cluster.Password) == 0 && c.Cluster.User != "" {
 		errs = append(errs, c.problem("cluster_user", "needs cluster_password or cluster_password_file"))
 	}
 	return errors.Join(errs...)
+}
+
+// shortBudget leaves a gate, which may be closed for half of it, the 250 ms that are needed where a machine stutters.
+const shortBudget = 500 * time.Millisecond
+
+// doubts are values that work and are probably not meant.
+func (c *Config) doubts() []string {
+	var list []string
+	if b := c.Upstream.RedirectBudget; b < shortBudget {
+		list = append(list, c.problem("redirect_budget", "with %v, which is less than %v, clients get errors while a node fails over, and "+
+			"slots that move may be held back for %v only: on a busy machine they move slowly or not at all", b, shortBudget, b/2).Error())
+	}
+	return list
 }
 
 // checkAdminUsers refuses passwords that protect nothing: without the admin's, who comes from this machine is admin.

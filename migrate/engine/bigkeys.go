@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 
 	"slotproxy/migrate/machine"
@@ -87,20 +86,4 @@ func list(v any) []string {
 		out = append(out, text(e))
 	}
 	return out
-}
-
-func infoNumber(info, name string) int64 {
-	n, _ := strconv.ParseInt(infoField(info, name), 10, 64)
-	return n
-}
-
-// fieldNumber reads a number in a field like keys=3,expires=0.
-func fieldNumber(field, name string) int64 {
-	for f := range strings.SplitSeq(field, ",") {
-		if v, ok := strings.CutPrefix(f, name); ok {
-			n, _ := strconv.ParseInt(v, 10, 64)
-			return n
-		}
-	}
-	return 0
 }

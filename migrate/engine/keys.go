@@ -87,7 +87,7 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 		return err
 	}
 	// On the same connection as the values: a source that has been started again has older ones, and then they do not count.
-	if run := infoField(text(ours[1]), "run_id"); run != m.unit.SourceRun && m.unit.SourceRun != "" {
+	if run := ReadInfo(ours[1])["run_id"]; run != m.unit.SourceRun && m.unit.SourceRun != "" {
 		return fail(machine.Unknown, "the source has been started again since the slots were opened")
 	}
 	var both []string

@@ -73,7 +73,7 @@ func (j *job) sourceRun(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return infoField(text(r[0]), "run_id"), nil
+	return ReadInfo(r[0])["run_id"], nil
 }
 
 // elsewhere are the slots of the unit that neither end claims in its own view. Those that no working primary claims are unowned:

@@ -82,12 +82,9 @@ func (e *Engine) askFacts(ctx context.Context, n router.Node) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := text(r[0])
 	f := &facts{databases: 1, nodeTimeout: 15 * time.Second}
-	release := infoField(info, "valkey_version")
-	if f.valkey = release != ""; !f.valkey {
-		release = infoField(info, "redis_version")
-	}
+	var release string
+	release, f.valkey = ReadInfo(r[0]).Release()
 	for i, part := range strings.SplitN(release, ".", 3) {
 		f.version[i], _ = strconv.Atoi(part)
 	}
@@ -343,15 +340,6 @@ func text(v any) string {
 func setting(v any) string {
 	if a, _ := v.([]any); len(a) == 2 {
 		return text(a[1])
-	}
-	return ""
-}
-
-func infoField(info, name string) string {
-	for l := range strings.SplitSeq(info, "\r\n") {
-		if v, ok := strings.CutPrefix(l, name+":"); ok {
-			return v
-		}
 	}
 	return ""
 }

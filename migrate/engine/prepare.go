@@ -3,7 +3,6 @@ package engine
 import (
 	stdcmp "cmp"
 	"context"
-	"strconv"
 
 	"slotproxy/migrate/machine"
 	"slotproxy/router"
@@ -31,7 +30,7 @@ func (j *job) prepare(ctx context.Context) error {
 		return err
 	}
 	j.result.SourceEpoch = source.Node(j.source.ID).Epoch
-	j.result.SourceRun = infoField(text(asks[0].replies[3]), "run_id")
+	j.result.SourceRun = ReadInfo(asks[0].replies[3])["run_id"]
 	counts, err := j.counts(ctx, j.target, j.unit.Slots)
 	if err != nil {
 		return err
@@ -45,9 +44,9 @@ func (j *job) prepare(ctx context.Context) error {
 		return err
 	}
 	j.mem.fresh = j.mem.fresh || j.unit.SourceEpoch == 0 // it has never been open before
-	w := weigh(text(asks[0].replies[1]), text(asks[0].replies[2]))
+	w := weigh(ReadInfo(asks[0].replies[1]), ReadInfo(asks[0].replies[2]))
 	j.mem.weight = w
-	if err := j.checkMemory(text(asks[1].replies[1]), total(counts)*w.mean); err != nil {
+	if err := j.checkMemory(ReadInfo(asks[1].replies[1]), total(counts)*w.mean); err != nil {
 		return err
 	}
 	if j.unit.Engine == machine.Atomic {
@@ -116,12 +115,8 @@ type weight struct {
 	mean          int64 // bytes of a key with its value, as the node counts them
 }
 
-func weigh(memory, keyspace string) weight {
-	w := weight{dataset: infoNumber(memory, "used_memory_dataset")}
-	for db := range 16 {
-		f := infoField(keyspace, "db"+strconv.Itoa(db))
-		w.keys += fieldNumber(f, "keys=")
-	}
+func weigh(memory, keyspace Info) weight {
+	w := weight{dataset: memory.Number("used_memory_dataset"), keys: keyspace.Keys()}
 	w.mean = w.dataset / max(w.keys, 1)
 	return w
 }
@@ -136,13 +131,13 @@ func (j *job) weighSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.mem.weight = weigh(text(r[0]), text(r[1]))
+	j.mem.weight = weigh(ReadInfo(r[0]), ReadInfo(r[1]))
 	return nil
 }
 
 // checkMemory refuses what would not fit. The margin is for what else the target gets meanwhile.
-func (j *job) checkMemory(info string, bytes int64) error {
-	used, limit := infoNumber(info, "used_memory"), infoNumber(info, "maxmemory")
+func (j *job) checkMemory(info Info, bytes int64) error {
+	used, limit := info.Number("used_memory"), info.Number("maxmemory")
 	if limit > 0 && used+bytes > limit-limit/50 {
 		return fail(machine.Blocked, "the target uses %d of %d bytes of memory, and these slots need about %d", used, limit, bytes)
 	}

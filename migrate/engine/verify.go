@@ -131,7 +131,7 @@ func (j *job) offset(ctx context.Context, addr, field string) (int64, error) {
 	if err != nil {
 		return 0, fail(machine.Again, "%v", err)
 	}
-	return infoNumber(text(r[0]), field), nil
+	return ReadInfo(r[0]).Number(field), nil
 }
 
 // settled tells whether a node's picture is as it should be in the end.

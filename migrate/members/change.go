@@ -81,8 +81,8 @@ func (r *Registrar) known(ctx context.Context, t *router.Table, addr, id string)
 
 // state is what a node says of its cluster: ok or fail.
 func (r *Registrar) state(ctx context.Context, addr string) (string, error) {
-	info, err := r.text(ctx, addr, "CLUSTER", "INFO")
-	return fields(info)["cluster_state"], err
+	info, err := r.info(ctx, addr, "CLUSTER", "INFO")
+	return info["cluster_state"], err
 }
 
 // emptyDump is the longest FUNCTION DUMP without a library: a version and a checksum.

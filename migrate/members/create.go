@@ -153,11 +153,11 @@ func (r *Registrar) joined(ctx context.Context, addrs []string, want int) error 
 func (r *Registrar) agreed(ctx context.Context, addrs []string) error {
 	var first *router.View
 	for _, addr := range addrs {
-		info, err := r.text(ctx, addr, "CLUSTER", "INFO")
+		info, err := r.info(ctx, addr, "CLUSTER", "INFO")
 		if err != nil {
 			return err
 		}
-		if state := fields(info)["cluster_state"]; state != "ok" {
+		if state := info["cluster_state"]; state != "ok" {
 			return fmt.Errorf("%s says cluster_state:%s", addr, state)
 		}
 		text, err := r.text(ctx, addr, "CLUSTER", "NODES")
@@ -195,11 +195,11 @@ func (r *Registrar) follow(ctx context.Context, addr, id, primary string) error 
 		if err != nil {
 			return err
 		}
-		info, err := r.text(ctx, addr, "INFO", "replication")
+		info, err := r.info(ctx, addr, "INFO", "replication")
 		if err != nil {
 			return err
 		}
-		if up := fields(info)["master_link_status"]; up != "up" || self.PrimaryID != id {
+		if up := info["master_link_status"]; up != "up" || self.PrimaryID != id {
 			return fmt.Errorf("its link is %s", up)
 		}
 		return nil

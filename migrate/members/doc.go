@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -79,40 +78,30 @@ func (r *Registrar) text(ctx context.Context, addr string, command ...string) (s
 	return text, nil
 }
 
-// fields reads name:value lines.
-func fields(text string) map[string]string {
-	m := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			m[name] = value
-		}
-	}
-	return m
+// info asks for INFO or CLUSTER INFO.
+func (r *Registrar) info(ctx context.Context, addr string, command ...string) (engine.Info, error) {
+	text, err := r.text(ctx, addr, command...)
+	return engine.ReadInfo(text), err
 }
 
 // mustBeNew refuses a node that is not in cluster mode, has keys or knows other nodes.
 func (r *Registrar) mustBeNew(ctx context.Context, addr string) error {
-	info, err := r.text(ctx, addr, "INFO")
+	info, err := r.info(ctx, addr, "INFO")
 	if err != nil {
 		return fmt.Errorf("ERR Node %s does not answer: %w", addr, err)
 	}
-	f := fields(info)
-	if f["cluster_enabled"] != "1" {
+	if info["cluster_enabled"] != "1" {
 		return fmt.Errorf("ERR Node %s is not configured as a cluster node", addr)
 	}
-	state, err := r.text(ctx, addr, "CLUSTER", "INFO")
+	state, err := r.info(ctx, addr, "CLUSTER", "INFO")
 	if err != nil {
 		return err
 	}
-	if fields(state)["cluster_known_nodes"] != "1" {
+	if state["cluster_known_nodes"] != "1" {
 		return fmt.Errorf("ERR Node %s is not empty. Either the node already knows other nodes (check with CLUSTER NODES) or contains some key in database 0", addr)
 	}
-	for name := range f {
-		if db, ok := strings.CutPrefix(name, "db"); ok {
-			if _, err := strconv.Atoi(db); err == nil {
-				return fmt.Errorf("ERR Node %s is not empty: it has keys in database %s", addr, db)
-			}
-		}
+	if dbs := info.Databases(); len(dbs) > 0 {
+		return fmt.Errorf("ERR Node %s is not empty: it has keys in database %d", addr, dbs[0])
 	}
 	return nil
 }

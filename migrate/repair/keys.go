@@ -41,7 +41,7 @@ func (d *Doctor) clear(ctx context.Context, a action) error {
 	if err != nil {
 		return err
 	}
-	for _, db := range databases(info) {
+	for _, db := range engine.ReadInfo(info).Databases() {
 		if err := c.database(ctx, db); err != nil {
 			return fmt.Errorf("after %d keys moved and %d dropped: %w", c.moved, c.dropped, err)
 		}
@@ -96,7 +96,7 @@ func (d *Doctor) keysNow(ctx context.Context, addr string, slot uint16) (sum int
 		return 0, err
 	}
 	defer s.Close()
-	for _, db := range databases(info) {
+	for _, db := range engine.ReadInfo(info).Databases() {
 		replies, err := s.Do(ctx, []string{"SELECT", strconv.Itoa(db)}, []string{"CLUSTER", "COUNTKEYSINSLOT", number(slot)})
 		if err != nil {
 			return 0, err

@@ -181,9 +181,9 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 		return err
 	}
 	if server, err := d.text(ctx, n.addr, "INFO", "server"); err == nil { // a user may be let see the keys only
-		n.run = field(server, "run_id:")
+		n.run = engine.ReadInfo(server)["run_id"]
 	}
-	dbs := databases(info)
+	dbs := engine.ReadInfo(info).Databases()
 	if len(dbs) == 0 {
 		return nil
 	}
@@ -212,29 +212,6 @@ func (d *Doctor) count(ctx context.Context, n *node) error {
 		}
 	}
 	return nil
-}
-
-// field reads a line of INFO.
-func field(info, name string) string {
-	for line := range strings.Lines(info) {
-		if v, ok := strings.CutPrefix(line, name); ok {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
-}
-
-// databases reads INFO keyspace: "db0:keys=5,expires=0,...".
-func databases(info string) []int {
-	var list []int
-	for line := range strings.Lines(info) {
-		name, _, ok := strings.Cut(line, ":keys=")
-		number, isDB := strings.CutPrefix(name, "db")
-		if db, err := strconv.Atoi(number); ok && isDB && err == nil {
-			list = append(list, db)
-		}
-	}
-	return list
 }
 
 // askExports reads CLUSTER GETSLOTMIGRATIONS, which only Valkey 9.0 and later have.
