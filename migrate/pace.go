@@ -62,7 +62,7 @@ type lane struct {
 	keyRate  float64 // of one MIGRATE, each second
 	byteRate float64
 	free     time.Time // when the next batch may go
-	held     int       // clients wait for its keys behind a gate
+	held     time.Time // until then clients wait for its keys behind a gate, unless it is opened before
 	// Until then clients wait for its keys otherwise: they need several, and the slot is half moved. since: without a break.
 	wanted, since time.Time
 }
@@ -147,7 +147,10 @@ func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes
 const waitPiece = 20 * time.Millisecond
 
 // urgent says that clients wait for keys of this source.
-func (l *lane) urgent() bool { return l.held > 0 || time.Now().Before(l.wanted) }
+func (l *lane) urgent() bool {
+	now := time.Now()
+	return now.Before(l.held) || now.Before(l.wanted)
+}
 
 // wantedFor is some pulses: a command that is just being tried again does not count as one that waits.
 const wantedFor = 4 * workBeat
@@ -299,16 +302,11 @@ func (p *pacer) Moved(source, _ string, keys int, bytes int64, took time.Duratio
 	}
 }
 
-// held tells that clients wait for keys of a source, or no longer do.
-func (p *pacer) held(source string, yes bool) {
+// held tells until when clients wait for keys of a source behind gates; the zero time: they do not, or no longer.
+func (p *pacer) held(source string, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := p.laneLocked(source)
-	if yes {
-		l.held++
-	} else {
-		l.held = max(l.held-1, 0)
-	}
+	p.laneLocked(source).held = until
 }
 
 // hurry ends the waits before holds: the job is to end.

@@ -70,7 +70,7 @@ func TestAJobKeepsToItsBounds(t *testing.T) {
 
 func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 	p := testPacer(machine.Options{MaxKeysPerSecond: 10})
-	p.held("a", true)
+	p.held("a", time.Now().Add(time.Minute))
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	for range 100 { // a hundred seconds' worth
@@ -78,7 +78,7 @@ func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.held("a", false)
+	p.held("a", time.Time{})
 	p.mu.Lock()
 	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
 	p.mu.Unlock()
