@@ -211,8 +211,8 @@ func (p *pacer) settle(ctx context.Context, source string) {
 		p.mu.Lock()
 		p.earnLocked()
 		pause := p.pauseLocked(p.laneLocked(source), source, "")
-		if pause <= 0 && p.heldDebt > 0 && time.Since(began) < heldLimit {
-			pause, p.why = waitPiece/4, "clients wait for gates"
+		if pause <= 0 {
+			pause = p.heldLocked(began)
 		}
 		if p.hurried {
 			pause = 0
@@ -222,6 +222,28 @@ func (p *pacer) settle(ctx context.Context, source string) {
 			return
 		}
 	}
+}
+
+// Hold waits like settle, but only for the debts to clients that gates have held: those of the source are waited for batch by batch.
+// Slots that are half moved wait here, so it ends when clients wait for one of them.
+func (p *pacer) Hold(ctx context.Context, waited func() bool) {
+	for began := time.Now(); ; {
+		p.mu.Lock()
+		pause := p.heldLocked(began)
+		p.mu.Unlock()
+		if pause <= 0 || waited() || sleep(ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// heldLocked is how long to wait before one more hold, after which it is asked again; began is when that wait did.
+func (p *pacer) heldLocked(began time.Time) time.Duration {
+	if p.hurried || p.heldDebt <= 0 || time.Since(began) >= heldLimit {
+		return 0
+	}
+	p.why = "clients wait for gates"
+	return waitPiece / 4
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -256,3 +256,21 @@ func settleFor(ctx context.Context, p *pacer, done chan<- struct{}) {
 	p.settle(ctx, "a")
 	close(done)
 }
+
+func TestAHalfMovedSlotWaitsForItsGateUntilClientsWaitForTheSlot(t *testing.T) {
+	p := testPacer(machine.Options{MaxKeysPerSecond: 1})
+	p.gated(1000, 1000)
+	p.keyDebt = 1000 // is waited for elsewhere
+	calls := 0
+	p.Hold(t.Context(), func() bool { calls++; return calls == 3 })
+	if calls != 3 || p.reason() != "clients wait for gates" {
+		t.Errorf("it was asked %d times whether commands wait, want 3; it says that it waits for %q", calls, p.reason())
+	}
+	began := time.Now()
+	p.Hold(t.Context(), func() bool { return false })
+	if took := time.Since(began); took < heldLimit {
+		t.Errorf("a gate closes after %s though every command was held, want %s", took, heldLimit)
+	}
+	p.hurry()
+	p.Hold(t.Context(), func() bool { t.Error("a job that is to end waits"); return true })
+}

@@ -49,6 +49,7 @@ type mover struct {
 	stuck int                 // bursts in a row that moved nothing
 	// closing is the gate that is being closed, nil for none.
 	closing *closing
+	asked   bool // the Pacer was asked whether clients may be held
 	// crowdedAt is when commands were last seen to wait for the slots because they are half moved; zero: never.
 	crowdedAt time.Time
 }
@@ -313,9 +314,19 @@ func (m *mover) gate(ctx context.Context) error {
 	case !held && fits && !blocks && m.cfg.Gate == nil:
 		return m.closeGate(ctx)
 	case !held && fits && !blocks:
+		m.askToHold(ctx)
 		m.closing = m.beginClosing(ctx)
 	}
 	return ctx.Err()
+}
+
+// askToHold waits until gates may hold clients again. Once in a Move: a gate that could not be closed in time, or was open for a
+// while because the keys took longer than thought, must not let the slots stand still half moved over and over.
+func (m *mover) askToHold(ctx context.Context) {
+	if m.cfg.Pacer != nil && !m.asked {
+		m.asked = true
+		m.cfg.Pacer.Hold(ctx, m.hurries)
+	}
 }
 
 // waited looks whether commands wait for the slots just now, and notes that there was one. What is behind the gate does not count.
