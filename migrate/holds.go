@@ -17,38 +17,66 @@ type holds struct {
 	source func(slots []uint16) string
 	count  *counters
 
-	mu   sync.Mutex
-	held map[uint16]string // guarded by mu: the source of each slot that is held
+	mu   sync.Mutex          // before the pacer's
+	held map[uint16]heldSlot // guarded by mu: slots that are held, also those whose time is up until somebody notices
+}
+
+// heldSlot is a slot that is held.
+type heldSlot struct {
+	source string
+	until  time.Time // then it opens by itself
 }
 
 func newHolds(g engine.Gate, pace *pacer, source func([]uint16) string, count *counters) *holds {
-	return &holds{gate: g, pace: pace, source: source, count: count, held: map[uint16]string{}}
+	return &holds{gate: g, pace: pace, source: source, count: count, held: map[uint16]heldSlot{}}
 }
 
 func (h *holds) Hold(ctx context.Context, slots []uint16, limit time.Duration) error {
+	began := time.Now()
 	if err := h.gate.Hold(ctx, slots, limit); err != nil {
 		return err
 	}
 	h.count.hold()
 	source := h.source(slots)
 	h.mu.Lock()
-	more := false // the pacer counts sources, not holds
-	for _, was := range h.held {
-		more = more || was == source
-	}
+	defer h.mu.Unlock()
 	for _, s := range slots {
-		h.held[s] = source
+		h.held[s] = heldSlot{source, began.Add(limit)}
 	}
-	h.mu.Unlock()
-	if !more {
-		h.pace.held(source, true)
-	}
+	h.tellLocked(map[string]bool{source: true})
 	return nil
 }
 
-// Extend changes nothing for the pacer: the slots are held as before.
+// tellLocked tells the pacer until when clients wait for keys of these sources.
+func (h *holds) tellLocked(sources map[string]bool) {
+	for source := range sources {
+		var until time.Time
+		for _, o := range h.held {
+			if o.source == source && o.until.After(until) {
+				until = o.until
+			}
+		}
+		h.pace.held(source, until)
+	}
+}
+
 func (h *holds) Extend(slots []uint16, limit time.Duration) (time.Duration, error) {
-	return h.gate.Extend(slots, limit)
+	began := time.Now()
+	more, err := h.gate.Extend(slots, limit)
+	if err != nil {
+		return more, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sources := map[string]bool{}
+	for _, s := range slots {
+		if o, ok := h.held[s]; ok {
+			h.held[s] = heldSlot{o.source, began.Add(more)}
+			sources[o.source] = true
+		}
+	}
+	h.tellLocked(sources)
+	return more, nil
 }
 
 // Waiting tells the pacer too, which hears it from the data path's pulse only later.
@@ -62,21 +90,16 @@ func (h *holds) Waiting(slots []uint16) bool {
 
 func (h *holds) Release(slots []uint16, owner string) {
 	h.gate.Release(slots, owner)
-	sources := map[string]bool{}
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	sources := map[string]bool{}
 	for _, s := range slots {
-		if source, ok := h.held[s]; ok {
-			sources[source] = true
+		if o, ok := h.held[s]; ok {
+			sources[o.source] = true
 			delete(h.held, s)
 		}
 	}
-	for _, source := range h.held {
-		delete(sources, source)
-	}
-	h.mu.Unlock()
-	for source := range sources {
-		h.pace.held(source, false)
-	}
+	h.tellLocked(sources)
 }
 
 // releaseAll lets everything go on where it would have gone; whoever owns the slots now redirects.

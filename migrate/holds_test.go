@@ -39,3 +39,33 @@ func TestThePacerHearsOfHoldsAndOfCommandsThatWait(t *testing.T) {
 		t.Error("a source is paced though commands wait for its slots")
 	}
 }
+
+func TestThePacerForgetsAHoldThatHasOpenedByItself(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		limit, extend time.Duration
+		urgent        bool
+	}{
+		{"while it is held", time.Minute, -1, true},
+		{"when its time is up", 0, -1, false},
+		{"when it was made longer", 0, time.Minute, true},
+		{"when that is up too", time.Minute, 0, false},
+	} {
+		p := testPacer(machine.Options{})
+		h := newHolds(&fakeGate{held: map[uint16]bool{}}, p, func([]uint16) string { return "a" }, &counters{})
+		if err := h.Hold(t.Context(), []uint16{1, 2}, c.limit); err != nil {
+			t.Fatal(err)
+		}
+		if c.extend >= 0 {
+			if _, err := h.Extend([]uint16{1, 2}, c.extend); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.mu.Lock()
+		got := p.laneLocked("a").urgent()
+		p.mu.Unlock()
+		if got != c.urgent {
+			t.Errorf("%s: the source is not paced: %v, want %v", c.name, got, c.urgent)
+		}
+	}
+}

@@ -62,7 +62,7 @@ type lane struct {
 	keyRate  float64 // of one MIGRATE, each second
 	byteRate float64
 	free     time.Time // when the next batch may go
-	held     int       // clients wait for its keys behind a gate
+	held     time.Time // until then clients wait for its keys behind a gate, unless it is opened before
 	// Until then clients wait for its keys otherwise: they need several, and the slot is half moved. since: without a break.
 	wanted, since time.Time
 }
@@ -147,7 +147,10 @@ func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes
 const waitPiece = 20 * time.Millisecond
 
 // urgent says that clients wait for keys of this source.
-func (l *lane) urgent() bool { return l.held > 0 || time.Now().Before(l.wanted) }
+func (l *lane) urgent() bool {
+	now := time.Now()
+	return now.Before(l.held) || now.Before(l.wanted)
+}
 
 // wantedFor is some pulses: a command that is just being tried again does not count as one that waits.
 const wantedFor = 4 * workBeat
@@ -208,8 +211,8 @@ func (p *pacer) settle(ctx context.Context, source string) {
 		p.mu.Lock()
 		p.earnLocked()
 		pause := p.pauseLocked(p.laneLocked(source), source, "")
-		if pause <= 0 && p.heldDebt > 0 && time.Since(began) < heldLimit {
-			pause, p.why = waitPiece/4, "clients wait for gates"
+		if pause <= 0 {
+			pause = p.heldLocked(began)
 		}
 		if p.hurried {
 			pause = 0
@@ -219,6 +222,28 @@ func (p *pacer) settle(ctx context.Context, source string) {
 			return
 		}
 	}
+}
+
+// Hold waits like settle, but only for the debts to clients that gates have held: those of the source are waited for batch by batch.
+// Slots that are half moved wait here, so it ends when clients wait for one of them.
+func (p *pacer) Hold(ctx context.Context, waited func() bool) {
+	for began := time.Now(); ; {
+		p.mu.Lock()
+		pause := p.heldLocked(began)
+		p.mu.Unlock()
+		if pause <= 0 || waited() || sleep(ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// heldLocked is how long to wait before one more hold, after which it is asked again; began is when that wait did.
+func (p *pacer) heldLocked(began time.Time) time.Duration {
+	if p.hurried || p.heldDebt <= 0 || time.Since(began) >= heldLimit {
+		return 0
+	}
+	p.why = "clients wait for gates"
+	return waitPiece / 4
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -299,16 +324,11 @@ func (p *pacer) Moved(source, _ string, keys int, bytes int64, took time.Duratio
 	}
 }
 
-// held tells that clients wait for keys of a source, or no longer do.
-func (p *pacer) held(source string, yes bool) {
+// held tells until when clients wait for keys of a source behind gates; the zero time: they do not, or no longer.
+func (p *pacer) held(source string, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := p.laneLocked(source)
-	if yes {
-		l.held++
-	} else {
-		l.held = max(l.held-1, 0)
-	}
+	p.laneLocked(source).held = until
 }
 
 // hurry ends the waits before holds: the job is to end.

@@ -71,7 +71,7 @@ func TestAJobKeepsToItsBounds(t *testing.T) {
 
 func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 	p := testPacer(machine.Options{MaxKeysPerSecond: 10})
-	p.held("a", true)
+	p.held("a", time.Now().Add(time.Minute))
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	for range 100 { // a hundred seconds' worth
@@ -79,7 +79,7 @@ func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.held("a", false)
+	p.held("a", time.Time{})
 	p.mu.Lock()
 	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
 	p.mu.Unlock()
@@ -256,4 +256,22 @@ func TestAJobGoesOnHoweverManyCommandsItHolds(t *testing.T) {
 func settleFor(ctx context.Context, p *pacer, done chan<- struct{}) {
 	p.settle(ctx, "a")
 	close(done)
+}
+
+func TestAHalfMovedSlotWaitsForItsGateUntilClientsWaitForTheSlot(t *testing.T) {
+	p := testPacer(machine.Options{MaxKeysPerSecond: 1})
+	p.gated(1000, 1000)
+	p.keyDebt = 1000 // is waited for elsewhere
+	calls := 0
+	p.Hold(t.Context(), func() bool { calls++; return calls == 3 })
+	if calls != 3 || p.reason() != "clients wait for gates" {
+		t.Errorf("it was asked %d times whether commands wait, want 3; it says that it waits for %q", calls, p.reason())
+	}
+	began := time.Now()
+	p.Hold(t.Context(), func() bool { return false })
+	if took := time.Since(began); took < heldLimit {
+		t.Errorf("a gate closes after %s though every command was held, want %s", took, heldLimit)
+	}
+	p.hurry()
+	p.Hold(t.Context(), func() bool { t.Error("a job that is to end waits"); return true })
 }

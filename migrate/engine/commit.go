@@ -21,16 +21,19 @@ func (j *job) commit(ctx context.Context) error {
 		}
 	}
 	j.keepPrimary(ctx, views[0])
-	if err := j.set(ctx, j.target, "NODE", j.target.ID); err != nil {
+	v, err := j.setAndView(ctx, j.target, "NODE", j.target.ID)
+	if err != nil {
 		if owns, lost := j.targetOwns(ctx); lost != nil || owns > 0 {
 			return fail(machine.Unknown, "some slots have changed hands, and then: %v", err)
 		}
 		return err
 	}
-	if views, err = j.views(ctx, j.target.Addr); err != nil {
-		return err
+	if v == nil {
+		if views, err = j.views(ctx, j.target.Addr); err != nil {
+			return err
+		}
+		v = views[0]
 	}
-	v := views[0]
 	for _, s := range j.unit.Slots {
 		if !v.Owns(s) {
 			return fail(machine.Unknown, "the target does not own slot %d right after SETSLOT", s)

@@ -42,6 +42,8 @@ func (p *tight) Wait(ctx context.Context, _, _ string, _ int, _ int64, waited fu
 	return nil
 }
 
+func (p *tight) Hold(context.Context, func() bool) {}
+
 func (p *tight) Moved(string, string, int, int64, time.Duration) {}
 
 func TestKeysThatCommandsWaitForGoWithoutPausesAndInLargeBatches(t *testing.T) {
@@ -161,6 +163,8 @@ func (p *guests) Wait(ctx context.Context, _, _ string, _ int, _ int64, waited f
 	return nil
 }
 
+func (p *guests) Hold(context.Context, func() bool) {}
+
 func (p *guests) Moved(string, string, int, int64, time.Duration) {}
 
 func TestKeysArePacedAgainWhenTheCommandsThatWaitedHaveGone(t *testing.T) {
@@ -193,5 +197,33 @@ func TestASlotThatAnotherHasMovedOnMeanwhileIsNotCommitted(t *testing.T) {
 	}
 	if got := r.e.Run(t.Context(), u, machine.Commit); got.Outcome != machine.Unknown {
 		t.Errorf("outcome %d %s, want a look", got.Outcome, got.Reason)
+	}
+}
+
+// courteous is a pacer that counts how often it is asked whether a gate may be closed.
+type courteous struct {
+	guests
+	g     *stopGate
+	asked atomic.Int64
+	first atomic.Bool // before any gate was closed
+}
+
+func (p *courteous) Hold(context.Context, func() bool) {
+	if p.asked.Add(1) == 1 {
+		p.first.Store(p.g.holds.Load() == 0)
+	}
+}
+
+func TestAnOnlineUnitAsksOnceWhetherClientsMayBeHeld(t *testing.T) {
+	g := &stopGate{}
+	p := &courteous{g: g}
+	p.batches.Store(10) // no guests come
+	r := newRig(t, testcluster.Options{Version: "valkey-9.1"}, func(c *engine.Config) { c.Gate, c.Pacer = g, p })
+	r.fillFast(r.cl.Nodes[0], []uint16{5}, 3000)
+	u := r.unit(1, 5)
+	u.Online = true
+	r.runAll(u, online)
+	if p.asked.Load() != 1 || !p.first.Load() || g.holds.Load() == 0 {
+		t.Errorf("asked %d times, before the gate was closed: %v, which was %d times; want once before", p.asked.Load(), p.first.Load(), g.holds.Load())
 	}
 }

@@ -53,10 +53,10 @@ func (j *job) heldSince() time.Time {
 
 // clear resolves all doubts. Nothing may be on its way any more.
 func (m *mover) clear(ctx context.Context) error {
-	if len(m.mem.doubts) > 0 && !m.held() { // it has opened by itself meanwhile
-		_ = m.closeGate(ctx)
-	}
 	for len(m.mem.doubts) > 0 {
+		if err := m.secure(ctx); err != nil {
+			return err
+		}
 		d := m.mem.doubts[0]
 		m.db = d.db
 		some := d.keys[:min(len(d.keys), resolved)]
@@ -69,6 +69,37 @@ func (m *mover) clear(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// resolveTime is three ways there and back, one of which brings keys over, on machines that stutter.
+const resolveTime = 250 * time.Millisecond
+
+// secure closes the gate, anew if it would open before keys can be resolved. Whether it has stayed closed is seen then.
+func (m *mover) secure(ctx context.Context) error {
+	enough := min(resolveTime, m.cfg.Limits.Gate/4)
+	if m.heldFor() >= enough || m.stretch() && m.heldFor() >= enough {
+		return nil
+	}
+	if m.held() {
+		m.openGate("")
+	}
+	if err := m.closeGate(ctx); neverHolds(err) {
+		return err
+	}
+	return nil
+}
+
+// vainCloses is after how many attempts in a row to close the gate keys are resolved all the same: all doublings of drain have
+// been tried by then. As long as a key is on both nodes, whoever deletes it on the source finds the other copy.
+const vainCloses = 4
+
+// stayed says that the gate has been closed all the time since then. An error means that the keys stay in doubt: what a client has
+// deleted meanwhile must not be taken for something that has moved.
+func (m *mover) stayed(since time.Time) error {
+	if m.mem.undrained >= vainCloses || !since.IsZero() && since.Equal(m.heldSince()) {
+		return nil
+	}
+	return fail(machine.Again, "the gate of slots %s was not closed while copies of keys were compared", named(m.unit.Slots))
 }
 
 // settleDoubts forgets keys of slots of which the target has none, now that nothing can be on its way. targets are its counts.

@@ -53,6 +53,9 @@ type Pacer interface {
 	// Wait returns when a batch of this size may go, or ctx ends. It asks again and again whether clients wait for the keys:
 	// then they go at once. waited is nil when nobody can.
 	Wait(ctx context.Context, source, target string, keys int, bytes int64, waited func() bool) error
+	// Hold returns when another gate may be closed for what gates have held of late, at once when clients wait for the keys, and in
+	// any case after about a second: whatever has begun must come to its end.
+	Hold(ctx context.Context, waited func() bool)
 	// Moved tells how long a batch took.
 	Moved(source, target string, keys int, bytes int64, took time.Duration)
 }

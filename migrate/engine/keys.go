@@ -78,6 +78,7 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
 		own = append(own, cmd("DUMP", k))
 	}
+	since := m.heldSince()
 	theirs, err := target.must(ctx, m.cfg.Limits.Answer, ask...)
 	if err != nil {
 		return err
@@ -102,17 +103,29 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 		if !here || !there {
 			continue
 		}
+		if err := m.stayed(since); err != nil {
+			return err
+		}
 		if err := m.keep(d.slot, k, a, b); err != nil {
 			return err
 		}
 		both = append(both, k)
 	}
-	return m.drop(ctx, both)
+	if len(both) == 0 {
+		return nil
+	}
+	if err := m.stayed(since); err != nil {
+		return err
+	}
+	if err := m.drop(ctx, both); err != nil {
+		return err
+	}
+	return m.stayed(since)
 }
 
-// keep saves both values of a key if they differ.
+// keep saves both values of a key if they differ, or if the target's may come back because the gate cannot be closed.
 func (m *mover) keep(slot uint16, key, source, target string) error {
-	if source == target {
+	if source == target && (m.held() || m.cfg.Side == nil) {
 		return nil
 	}
 	if m.cfg.Side == nil {
@@ -130,9 +143,6 @@ func (m *mover) keep(slot uint16, key, source, target string) error {
 
 // drop removes the copies that do not count.
 func (m *mover) drop(ctx context.Context, keys []string) error {
-	if len(keys) == 0 {
-		return nil
-	}
 	var commands [][]string
 	timeout := m.timeout(len(keys), 1)
 	if m.unit.Failover {

@@ -49,6 +49,8 @@ type mover struct {
 	stuck int                 // bursts in a row that moved nothing
 	// closing is the gate that is being closed, nil for none.
 	closing *closing
+	none    bool // the last burst has counted that the source has no key of the slots
+	asked   bool // the Pacer was asked whether clients may be held
 	// crowdedAt is when commands were last seen to wait for the slots because they are half moved; zero: never.
 	crowdedAt time.Time
 }
@@ -69,9 +71,6 @@ func (j *job) move(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.weighSource(ctx); err != nil {
-		return err
-	}
 	l, err := j.session(ctx, j.source.Addr)
 	if err != nil {
 		return err
@@ -83,36 +82,56 @@ func (j *job) move(ctx context.Context) error {
 		return err
 	}
 	for range rounds {
-		counts, err := j.counts(ctx, j.source, j.unit.Slots)
-		if err != nil {
+		if none, err := m.round(ctx); none || err != nil {
 			return err
-		}
-		if m.rest = total(counts); m.rest == 0 {
-			return nil
-		}
-		for m.db = range j.source.databases {
-			if err := m.database(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return fail(machine.Again, "slots %s fill again while they move", named(j.unit.Slots))
 }
 
-// database moves the keys of one database.
+// round moves the keys that the source has, and tells whether it had none or has been counted to have none.
+func (m *mover) round(ctx context.Context) (none bool, err error) {
+	m.none = false
+	if m.source.databases == 1 {
+		err = m.database(ctx)
+		return m.none, err
+	}
+	counts, err := m.counts(ctx, m.source, m.unit.Slots)
+	if m.rest = total(counts); err != nil || m.rest == 0 {
+		return true, err
+	}
+	for m.db = range m.source.databases {
+		if err := m.database(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// database moves the keys of one database. Where it is the only one, the slots are counted with the same questions: clients may be
+// held, and each way to the node and back is one more that they wait for.
 func (m *mover) database(ctx context.Context) error {
 	limit := m.limit()
 	commands := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
 	for _, s := range m.unit.Slots {
 		commands = append(commands, cmd("CLUSTER", "GETKEYSINSLOT", number(s), strconv.Itoa(limit)))
 	}
-	r, err := m.line.must(ctx, m.cfg.Limits.Answer, commands...)
+	r, err := m.line.must(ctx, m.cfg.Limits.Answer, m.counting(commands)...)
 	if err != nil {
 		return err
 	}
 	m.keys, m.order = map[uint16][]string{}, nil
 	for i, s := range m.unit.Slots {
 		m.learn(s, list(r[1+i]))
+	}
+	if n, all := counted(r[len(commands):]); all {
+		m.rest = n
+		if m.none = n == 0 && len(m.order) == 0; m.none {
+			return nil
+		}
+	}
+	if err := m.weighSource(ctx); err != nil {
+		return err
 	}
 	for len(m.order) > 0 {
 		if err := m.gate(ctx); err != nil {
@@ -123,6 +142,30 @@ func (m *mover) database(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// counting adds the questions how many keys the slots have, where that is all that the source has of them.
+func (m *mover) counting(commands [][]string) [][]string {
+	if m.source.databases > 1 {
+		return commands
+	}
+	commands = slices.Clip(commands)
+	for _, s := range m.unit.Slots {
+		commands = append(commands, cmd("CLUSTER", "COUNTKEYSINSLOT", number(s)))
+	}
+	return commands
+}
+
+// counted is the sum of such answers; not all, if one is missing.
+func counted(replies []any) (n int64, all bool) {
+	for _, r := range replies {
+		k, is := r.(int64)
+		if !is {
+			return 0, false
+		}
+		n += k
+	}
+	return n, len(replies) > 0
 }
 
 // learn takes the keys that the source has of a slot, or the first of them.
@@ -164,6 +207,10 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 		commands = append(commands, m.migrate(timeout, false, b.keys),
 			cmd("CLUSTER", "GETKEYSINSLOT", number(b.slot), strconv.Itoa(limit+len(b.keys))))
 	}
+	asked := len(commands)
+	if int64(n) >= m.rest { // it may be the last one
+		commands = m.counting(commands)
+	}
 	began := time.Now()
 	m.mem.fresh = false // until the answers are in
 	m.doubt(batches)
@@ -188,6 +235,8 @@ func (m *mover) burst(ctx context.Context, limit int) error {
 			m.mem.fresh = m.mem.fresh && !inDoubt(string(e))
 		}
 	}
+	left, all := counted(r[asked:])
+	m.none = all && left == 0 && len(failed) == 0
 	m.tally(moved, took)
 	m.doubtBehind(failed)
 	for _, f := range failed {
@@ -313,9 +362,19 @@ func (m *mover) gate(ctx context.Context) error {
 	case !held && fits && !blocks && m.cfg.Gate == nil:
 		return m.closeGate(ctx)
 	case !held && fits && !blocks:
+		m.askToHold(ctx)
 		m.closing = m.beginClosing(ctx)
 	}
 	return ctx.Err()
+}
+
+// askToHold waits until gates may hold clients again. Once in a Move: a gate that could not be closed in time, or was open for a
+// while because the keys took longer than thought, must not let the slots stand still half moved over and over.
+func (m *mover) askToHold(ctx context.Context) {
+	if m.cfg.Pacer != nil && !m.asked {
+		m.asked = true
+		m.cfg.Pacer.Hold(ctx, m.hurries)
+	}
 }
 
 // waited looks whether commands wait for the slots just now, and notes that there was one. What is behind the gate does not count.

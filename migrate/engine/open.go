@@ -37,11 +37,34 @@ func (j *job) set(ctx context.Context, p *peer, state ...string) error {
 	return j.setSlots(ctx, p, j.unit.Slots, state...)
 }
 
-func (e *Engine) setSlots(ctx context.Context, p *peer, slots []uint16, state ...string) error {
-	n := 1
-	if p.atLeast(8, 0) && len(e.shard(p.ID)) > 1 {
-		n = min(setLanes, len(slots))
+// setAndView is set, and what the node shows then. Both are one way there and back, as clients may be held. Where it takes several
+// connections, there is no view, and it has to be asked for.
+func (j *job) setAndView(ctx context.Context, p *peer, state ...string) (*router.View, error) {
+	if j.lanes(p, j.unit.Slots) > 1 {
+		return nil, j.set(ctx, p, state...)
 	}
+	s, err := j.session(ctx, p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer j.giveBack(p.Addr, s)
+	r, err := s.must(ctx, j.cfg.Limits.Answer, append(setslot(p, j.unit.Slots, state...), cmd("CLUSTER", "NODES"))...)
+	if err != nil {
+		return nil, err
+	}
+	return view(p.Addr, r[len(r)-1])
+}
+
+// lanes is how many connections it takes to set slots.
+func (e *Engine) lanes(p *peer, slots []uint16) int {
+	if p.atLeast(8, 0) && len(e.shard(p.ID)) > 1 {
+		return min(setLanes, len(slots))
+	}
+	return 1
+}
+
+func (e *Engine) setSlots(ctx context.Context, p *peer, slots []uint16, state ...string) error {
+	n := e.lanes(p, slots)
 	lanes := make([]lane, n)
 	for i, c := range setslot(p, slots, state...) {
 		lanes[i%n].commands = append(lanes[i%n].commands, c)
@@ -89,15 +112,19 @@ func (l *lane) run() {
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
 func (j *job) open(ctx context.Context) error {
 	j.note()
-	if err := j.set(ctx, j.target, "IMPORTING", j.source.ID); err != nil {
-		return err
-	}
-	if err := j.set(ctx, j.source, "MIGRATING", j.target.ID); err != nil {
-		return err
-	}
-	views, err := j.views(ctx, j.source.Addr, j.target.Addr)
+	to, err := j.setAndView(ctx, j.target, "IMPORTING", j.source.ID)
 	if err != nil {
 		return err
+	}
+	from, err := j.setAndView(ctx, j.source, "MIGRATING", j.target.ID)
+	if err != nil {
+		return err
+	}
+	views := []*router.View{from, to}
+	if from == nil || to == nil {
+		if views, err = j.views(ctx, j.source.Addr, j.target.Addr); err != nil {
+			return err
+		}
 	}
 	if !j.agree(views[0], views[1]) {
 		if views, err = j.teach(ctx); err != nil {

@@ -26,6 +26,9 @@ type Unit struct {
 	// Failover: the source is not the one, not in the epoch or not the process that the unit was first opened at. Of a key on
 	// both nodes the target's copy counts then, since the new source may lag; else the source's.
 	Failover bool `json:"failover,omitempty"`
+	// Aside: Target is a sibling of the node that the job moves to, which has these slots instead. What is still to go goes where it
+	// was meant to.
+	Aside bool `json:"aside,omitempty"`
 }
 
 // Kinds of records. Those that end in "ing" are written before the commands that they announce.

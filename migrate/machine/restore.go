@@ -21,7 +21,11 @@ func Restore(spec Spec, records []journal.Record) *Machine {
 	for _, u := range m.units {
 		mv := m.homeOf(u)
 		m.rename(mv.source, u.Source) // after a failover
-		m.rename(mv.target, u.Target)
+		if u.Aside {
+			u.note = asideNote(u, mv.target)
+		} else {
+			m.rename(mv.target, u.Target)
+		}
 		mv.without(u.Slots)
 	}
 	return m
@@ -290,6 +294,7 @@ func (m *Machine) split(u *unit, arrived []uint16, at string) *unit {
 		return nil
 	}
 	c := u.Unit
+	c.Aside = c.Aside || at != c.Target
 	c.Slots, c.Target, c.Keys = arrived, at, 0
 	n := m.take(c)
 	n.held = u.held
@@ -306,18 +311,23 @@ func (m *Machine) split(u *unit, arrived []uint16, at string) *unit {
 // aside goes on with slots at a sibling of the target. Whoever owns them has what clients have written; what the other one has
 // kept of them is for an operator.
 func (m *Machine) aside(u *unit, s *sight) {
-	note := fmt.Sprintf("slots %s are at %s, which leads a part of the shard of %s; PROXY CHECK names keys that were left at one of them",
-		Ranges(s.beside), s.sibling, u.Target)
+	meant := u.Target
 	if len(s.beside) < s.all {
 		if n := m.split(u, s.beside, s.sibling); n != nil {
-			n.note = note
+			n.note = asideNote(n, meant)
 		}
 		return
 	}
-	u.Target, u.note = s.sibling, note
+	u.Target, u.Aside = s.sibling, true
+	u.note = asideNote(u, meant)
 	u.toTail()
 	m.recordUnit(journal.UnitCommitted, u, "")
 	m.begin(u)
+}
+
+func asideNote(u *unit, meant string) string {
+	return fmt.Sprintf("slots %s are at %s, which leads a part of the shard of %s; PROXY CHECK names keys that were left at one of them",
+		Ranges(u.Slots), u.Target, meant)
 }
 
 // follow takes the primaries of the two shards from a Look: after a failover they are others.
