@@ -232,17 +232,24 @@ func (p *pacer) Hold(ctx context.Context, waited func() bool) {
 		pause := p.heldLocked(began)
 		p.mu.Unlock()
 		if pause <= 0 || waited() || sleep(ctx, pause) != nil {
-			return
+			break
 		}
 	}
+	p.mu.Lock()
+	if p.why == whyHeld { // nobody else may wait for long
+		p.why = ""
+	}
+	p.mu.Unlock()
 }
+
+const whyHeld = "clients wait for gates"
 
 // heldLocked is how long to wait before one more hold, after which it is asked again; began is when that wait did.
 func (p *pacer) heldLocked(began time.Time) time.Duration {
 	if p.hurried || p.heldDebt <= 0 || time.Since(began) >= heldLimit {
 		return 0
 	}
-	p.why = "clients wait for gates"
+	p.why = whyHeld
 	return waitPiece / 4
 }
 

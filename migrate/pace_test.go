@@ -263,9 +263,10 @@ func TestAHalfMovedSlotWaitsForItsGateUntilClientsWaitForTheSlot(t *testing.T) {
 	p.gated(1000, 1000)
 	p.keyDebt = 1000 // is waited for elsewhere
 	calls := 0
-	p.Hold(t.Context(), func() bool { calls++; return calls == 3 })
-	if calls != 3 || p.reason() != "clients wait for gates" {
-		t.Errorf("it was asked %d times whether commands wait, want 3; it says that it waits for %q", calls, p.reason())
+	during := ""
+	p.Hold(t.Context(), func() bool { calls++; during = p.reason(); return calls == 3 })
+	if calls != 3 || during != whyHeld || p.reason() != "" {
+		t.Errorf("it was asked %d times whether commands wait, want 3; it waits for %q, and afterwards for %q", calls, during, p.reason())
 	}
 	began := time.Now()
 	p.Hold(t.Context(), func() bool { return false })

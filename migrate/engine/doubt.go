@@ -14,14 +14,15 @@ import (
 //	target: hangs ------------------------------------------------------> RESTORE k, from its socket
 //
 // So the gate stays closed until the keys are resolved, also while the unit waits for its nodes. Where that is not possible,
-// because the target hangs for longer than the data path may hold commands, or the gate was open all along, a key that was on the source after MIGRATE's answer and is only on the target later may be
-// one that has come back, or one that a client has made anew. Nothing tells them apart, so it stays and is put aside.
+// because the data path may not hold commands for that long, or the gate was open all along, a key that was on the source after
+// MIGRATE's answer and is only on the target later may be one that has come back, or one that a client has made anew. Nothing
+// tells them apart, so it stays and is put aside.
 type doubt struct {
 	db     int
 	slot   uint16
 	keys   []string
 	heldAt time.Time // of the gate when MIGRATE was sent; zero: it was open
-	behind bool      // the keys were on the source after MIGRATE's answer
+	behind bool      // the keys were on the source after MIGRATE's answer, or when that was lost
 }
 
 // doubt notes keys that are about to be sent.
@@ -59,9 +60,13 @@ func (m *mover) clear(ctx context.Context) error {
 		}
 		d := m.mem.doubts[0]
 		m.db = d.db
-		some := d.keys[:min(len(d.keys), resolved)]
-		if err := m.resolve(ctx, d, some); err != nil {
+		some := d.keys[:min(len(d.keys), max(resolved>>m.mem.overruns, 1))]
+		if both, err := m.resolve(ctx, d, some); err != nil {
+			m.leftBehind(both)
 			return err
+		}
+		if !m.unguarded() { // else the next keys would be tried in vain as often
+			m.mem.unstayed = 0
 		}
 		m.mem.doubts[0].keys = d.keys[len(some):]
 		if len(m.mem.doubts[0].keys) == 0 {
@@ -71,13 +76,29 @@ func (m *mover) clear(ctx context.Context) error {
 	return nil
 }
 
+// leftBehind makes a doubt of its own of those keys of the first one that were just seen on both nodes.
+func (m *mover) leftBehind(both []string) {
+	d := &m.mem.doubts[0]
+	if d.behind || len(both) == 0 {
+		return
+	}
+	seen := *d
+	seen.keys, seen.behind = both, true
+	d.keys = slices.DeleteFunc(slices.Clone(d.keys), func(k string) bool { return slices.Contains(both, k) })
+	if len(d.keys) == 0 {
+		m.mem.doubts = m.mem.doubts[1:]
+	}
+	m.mem.doubts = append(m.mem.doubts, seen)
+}
+
 // resolveTime is three ways there and back, one of which brings keys over, on machines that stutter.
 const resolveTime = 250 * time.Millisecond
 
-// secure closes the gate, anew if it would open before keys can be resolved. Whether it has stayed closed is seen then.
+// secure closes the gate if it is open, and anew if it has just opened while keys were compared and is about to do so again. Else
+// what is left is made use of: whoever opens the gate lets clients delete what is on both nodes.
 func (m *mover) secure(ctx context.Context) error {
 	enough := min(resolveTime, m.cfg.Limits.Gate/4)
-	if m.heldFor() >= enough || m.stretch() && m.heldFor() >= enough {
+	if m.heldFor() >= enough || m.stretch() && (m.heldFor() >= enough || m.mem.unstayed == 0) {
 		return nil
 	}
 	if m.held() {
@@ -89,16 +110,27 @@ func (m *mover) secure(ctx context.Context) error {
 	return nil
 }
 
-// vainCloses is after how many attempts in a row to close the gate keys are resolved all the same: all doublings of drain have
-// been tried by then. As long as a key is on both nodes, whoever deletes it on the source finds the other copy.
-const vainCloses = 4
+const (
+	// vainCloses is after how many attempts in a row to close the gate keys are resolved all the same: all doublings of drain have
+	// been tried by then. As long as a key is on both nodes, whoever deletes it on the source finds the other copy.
+	vainCloses = 4
+	// vainComparisons is the same for a gate that closes, but opens before keys are compared: single ones have been tried by then.
+	vainComparisons = 8
+)
+
+// unguarded says that keys are resolved although clients may change them meanwhile.
+func (m *mover) unguarded() bool {
+	return m.mem.undrained >= vainCloses || m.mem.unstayed >= vainComparisons
+}
 
 // stayed says that the gate has been closed all the time since then. An error means that the keys stay in doubt: what a client has
 // deleted meanwhile must not be taken for something that has moved.
 func (m *mover) stayed(since time.Time) error {
-	if m.mem.undrained >= vainCloses || !since.IsZero() && since.Equal(m.heldSince()) {
+	if m.unguarded() || !since.IsZero() && since.Equal(m.heldSince()) {
 		return nil
 	}
+	m.mem.unstayed++
+	m.mem.overruns++
 	return fail(machine.Again, "the gate of slots %s was not closed while copies of keys were compared", named(m.unit.Slots))
 }
 

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,14 +67,20 @@ const (
 // resolve removes one copy of the keys that are on both nodes. Nobody has told the source that the target has them, so the
 // source has gone on with its own: its copy counts. After a failover of the source it is the other way round: the new one
 // may have missed that a key went.
-func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
+//
+// both are the keys that were seen on both; an error means that they may still be.
+func (m *mover) resolve(ctx context.Context, d doubt, keys []string) (both []string, err error) {
 	target, err := m.session(ctx, m.target.Addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer m.giveBack(m.target.Addr, target)
 	ask := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
 	own := [][]string{cmd("SELECT", strconv.Itoa(m.db)), cmd("INFO", "server")}
+	if m.watches() {
+		own = append(own, append(cmd("WATCH"), keys...))
+	}
+	values := len(own)
 	for _, k := range keys {
 		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
 		own = append(own, cmd("DUMP", k))
@@ -81,51 +88,55 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
 	since := m.heldSince()
 	theirs, err := target.must(ctx, m.cfg.Limits.Answer, ask...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ours, err := m.line.try(ctx, m.cfg.Limits.Answer, own...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// On the same connection as the values: a source that has been started again has older ones, and then they do not count.
 	if run := ReadInfo(ours[1])["run_id"]; run != m.unit.SourceRun && m.unit.SourceRun != "" {
-		return fail(machine.Unknown, "the source has been started again since the slots were opened")
+		return nil, fail(machine.Unknown, "the source has been started again since the slots were opened")
 	}
-	var both []string
+	copies := map[string][2]string{}
 	for i, k := range keys {
-		a, here := ours[2+i].(string)
+		a, here := ours[values+i].(string)
 		b, there := theirs[2+2*i].(string)
-		if !here && there {
+		switch {
+		case here && there:
+			both, copies[k] = append(both, k), [2]string{a, b}
+		case there:
 			if err := m.suspect(d, k, b); err != nil {
-				return err
+				return both, err
 			}
 		}
-		if !here || !there {
-			continue
-		}
-		if err := m.stayed(since); err != nil {
-			return err
-		}
-		if err := m.keep(d.slot, k, a, b); err != nil {
-			return err
-		}
-		both = append(both, k)
 	}
 	if len(both) == 0 {
-		return nil
+		return nil, nil
 	}
 	if err := m.stayed(since); err != nil {
-		return err
+		return both, err
+	}
+	for _, k := range both {
+		if err := m.keep(d.slot, k, copies[k][0], copies[k][1]); err != nil {
+			return both, err
+		}
+	}
+	if err := m.stayed(since); err != nil {
+		return both, err
 	}
 	if err := m.drop(ctx, both); err != nil {
-		return err
+		return both, err
 	}
-	return m.stayed(since)
+	return both, m.stayed(since)
 }
 
-// keep saves both values of a key if they differ, or if the target's may come back because the gate cannot be closed.
+// watches says that the source's copies are removed and that clients may change them meanwhile: then they are compared again.
+func (m *mover) watches() bool { return m.unit.Failover && m.unguarded() }
+
+// keep saves both values of a key if they differ, or if the target's may come back because the gate cannot be kept closed.
 func (m *mover) keep(slot uint16, key, source, target string) error {
-	if source == target && (m.held() || m.cfg.Side == nil) {
+	if source == target && (m.held() && !m.unguarded() || m.cfg.Side == nil) {
 		return nil
 	}
 	if m.cfg.Side == nil {
@@ -149,6 +160,9 @@ func (m *mover) drop(ctx context.Context, keys []string) error {
 		for _, k := range keys {
 			commands = append(commands, cmd("UNLINK", k))
 		}
+		if m.watches() {
+			commands = slices.Concat([][]string{cmd("MULTI")}, commands, [][]string{cmd("EXEC")})
+		}
 	} else {
 		commands = [][]string{m.migrate(timeout, true, keys)}
 	}
@@ -159,6 +173,9 @@ func (m *mover) drop(ctx context.Context, keys []string) error {
 	}
 	err = refused(m.source.Addr, commands, r)
 	m.mem.fresh = err == nil
+	if err == nil && m.watches() && r[len(r)-1] == nil {
+		return fail(machine.Again, "a client changed a key of slots %s while its copies were compared", named(m.unit.Slots))
+	}
 	return err
 }
 

@@ -102,6 +102,8 @@ type memory struct {
 	doubts    []doubt   // what may be on both nodes
 	doubtful  int       // bursts that have left doubts
 	undrained int       // attempts in a row to close the gate that took too long
+	unstayed  int       // comparisons of keys in a row during which it was not closed
+	overruns  int       // all of them
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
 	committed bool
 	migration string // name of the atomic migration
