@@ -182,12 +182,13 @@ func (l *loop) answeredQuestion(c *nodeConn, r, q *request, answer []byte, decid
 }
 
 // reallySteered believes an error when the node gives such a one without the script. If slots have begun to move since r
-// was sent, the node may have had it and got it back; what goes again is sent as a transaction, so it happens once.
+// was sent, the node may have refused it and served the keys again when it was asked. Nothing tells that from a script that
+// has run, so what may have written does not go again.
 func (l *loop) reallySteered(c *nodeConn, r *request, line, answer []byte) bool {
 	if redirects(answer) {
 		return l.steered(c, r, append([]byte(nil), answer...))
 	}
-	return r.hasSlot && l.now < l.restless && c.profile.mayMulti(l.now) && l.steered(c, r, line)
+	return r.hasSlot && !r.write && l.now < l.restless && c.profile.mayMulti(l.now) && l.steered(c, r, line)
 }
 
 // isReplica believes READONLY of a script without keys when the node is a replica: then it has written nothing.

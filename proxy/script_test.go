@@ -285,7 +285,8 @@ func TestAScriptsErrorIsNotBelievedWhenSlotsBeginToMoveWhileItRuns(t *testing.T)
 	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
 	c := connect(t, addr)
 	const slow = "redis.call('incr', KEYS[1]) for i = 1, 2e7 do end return redis.error_reply(ARGV[1])" // a few tenths of a second
-	for i, text := range []string{"ASK 5 127.0.0.1:1", "MOVED 5 127.0.0.1:1", "MOVED x"} {
+	own := fmt.Sprint(router.Slot([]byte("a")))
+	for i, text := range []string{"ASK 5 127.0.0.1:1", "MOVED 5 127.0.0.1:1", "MOVED x", "ASK " + own + " " + cl.Addrs()[1], "TRYAGAIN x", "CLUSTERDOWN x"} {
 		p.ask(time.Second, func(l *loop) { l.restless = 0 })
 		c.cmd("EVAL", slow, "1", "a", text)
 		until(t, func() bool {

@@ -139,7 +139,11 @@ func (k *Keeper) gap() time.Duration {
 		return k.cfg.MinGap
 	}
 	tenth := int64(k.cfg.Interval) / 10
-	return k.cfg.Interval - time.Duration(tenth) + time.Duration(rand.Int64N(2*tenth+1))
+	gap := k.cfg.Interval - time.Duration(tenth) + time.Duration(rand.Int64N(2*tenth+1))
+	if k.untold.tables > 0 { // somebody reads the log
+		gap = min(gap, tellGap)
+	}
+	return gap
 }
 
 // refresh asks the cluster once and publishes what is new.

@@ -377,7 +377,7 @@ func TestManyChangesInARowAreToldOnceASecond(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var lines bytes.Buffer // written by the keeper, read when it waits
 				log := slog.New(slog.NewTextHandler(&lines, nil))
-				r := keep(t, whole(), KeeperConfig{Log: log})
+				r := keep(t, whole(), KeeperConfig{Log: log, Interval: time.Hour})
 				pass(3 * time.Second)
 				for i := range tt.changes {
 					r.say(fmt.Sprintf("%d %d-5000", 10+i, i+1), fmt.Sprintf("%d 0-%d 5001-10000", 11+i, i), "3 10001-16383")

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"slotproxy/migrate/machine"
@@ -22,7 +24,7 @@ type doubt struct {
 	slot   uint16
 	keys   []string
 	heldAt time.Time // of the gate when MIGRATE was sent; zero: it was open
-	behind bool      // the keys were on the source after MIGRATE's answer, or when that was lost
+	behind bool      // the keys were on the source after MIGRATE's answer, or when it was found lost
 }
 
 // doubt notes keys that are about to be sent.
@@ -54,6 +56,9 @@ func (j *job) heldSince() time.Time {
 
 // clear resolves all doubts. Nothing may be on its way any more.
 func (m *mover) clear(ctx context.Context) error {
+	if err := m.mark(ctx); err != nil {
+		return err
+	}
 	for len(m.mem.doubts) > 0 {
 		if err := m.secure(ctx); err != nil {
 			return err
@@ -61,10 +66,10 @@ func (m *mover) clear(ctx context.Context) error {
 		d := m.mem.doubts[0]
 		m.db = d.db
 		some := d.keys[:min(len(d.keys), max(resolved>>m.mem.overruns, 1))]
-		if both, err := m.resolve(ctx, d, some); err != nil {
-			m.leftBehind(both)
+		if err := m.resolve(ctx, d, some); err != nil {
 			return err
 		}
+		m.mem.overruns = max(m.mem.overruns-1, 0)
 		if !m.unguarded() { // else the next keys would be tried in vain as often
 			m.mem.unstayed = 0
 		}
@@ -76,19 +81,61 @@ func (m *mover) clear(ctx context.Context) error {
 	return nil
 }
 
-// leftBehind makes a doubt of its own of those keys of the first one that were just seen on both nodes.
-func (m *mover) leftBehind(both []string) {
-	d := &m.mem.doubts[0]
-	if d.behind || len(both) == 0 {
-		return
+// mark asks the source, before clients may change anything, which keys it has of those whose MIGRATE was not answered. The others have
+// moved.
+func (m *mover) mark(ctx context.Context) error {
+	for i := range m.mem.doubts {
+		d := &m.mem.doubts[i]
+		if d.behind {
+			continue
+		}
+		m.db = d.db
+		commands := [][]string{cmd("SELECT", strconv.Itoa(d.db)), cmd("INFO", "server")}
+		for _, k := range d.keys {
+			commands = append(commands, cmd("EXISTS", k))
+		}
+		r, err := m.line.try(ctx, m.cfg.Limits.Answer, commands...)
+		if err != nil {
+			return err
+		}
+		if err := m.sameSource(r[1]); err != nil {
+			return err
+		}
+		var here []string
+		for i, k := range d.keys {
+			n, err := m.inPlace("EXISTS", r[2+i])
+			if err != nil {
+				return err
+			}
+			if n == int64(1) {
+				here = append(here, k)
+			}
+		}
+		d.keys, d.behind = here, true
 	}
-	seen := *d
-	seen.keys, seen.behind = both, true
-	d.keys = slices.DeleteFunc(slices.Clone(d.keys), func(k string) bool { return slices.Contains(both, k) })
-	if len(d.keys) == 0 {
-		m.mem.doubts = m.mem.doubts[1:]
+	m.mem.doubts = slices.DeleteFunc(m.mem.doubts, func(d doubt) bool { return len(d.keys) == 0 })
+	return nil
+}
+
+// inPlace is the source's answer about a key, nil when it does not have it.
+func (m *mover) inPlace(command string, answer any) (any, error) {
+	s, refused := answer.(ServerError)
+	switch {
+	case !refused:
+		return answer, nil
+	case strings.HasPrefix(string(s), "ASK "):
+		return nil, nil
 	}
-	m.mem.doubts = append(m.mem.doubts, seen)
+	return nil, &refusal{m.source.Addr, command, string(s)}
+}
+
+// sameSource fails when the source has been started again: then it has older values, which do not count. info is its answer to INFO, on
+// the connection on which values are read.
+func (m *mover) sameSource(info any) error {
+	if run := ReadInfo(info)["run_id"]; run != m.unit.SourceRun && m.unit.SourceRun != "" {
+		return fail(machine.Unknown, "the source has been started again since the slots were opened")
+	}
+	return nil
 }
 
 // resolveTime is three ways there and back, one of which brings keys over, on machines that stutter.
@@ -145,7 +192,15 @@ func (j *job) settleDoubts(targets []int64) {
 // suspect puts a key aside that is only on the target and may have been deleted by a client before it came there.
 func (m *mover) suspect(d doubt, key, target string) error {
 	guarded := !d.heldAt.IsZero() && d.heldAt.Equal(m.heldSince())
-	if guarded || !d.behind || m.cfg.Side == nil {
+	if guarded {
+		return nil
+	}
+	return m.putAside(d, key, target)
+}
+
+// putAside saves what the target has of a key that clients may have deleted.
+func (m *mover) putAside(d doubt, key, target string) error {
+	if m.cfg.Side == nil {
 		return nil
 	}
 	p := Pair{Unit: m.unit.ID, DB: d.db, Slot: d.slot, Key: key, Target: target, Kept: "target"}

@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"maps"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,12 +64,45 @@ const (
 	settleSteps, settleStep = 300, 10 * time.Millisecond
 )
 
+// copies are the values of a key that is on both nodes.
+type copies struct{ key, source, target string }
+
 // resolve removes one copy of the keys that are on both nodes. Nobody has told the source that the target has them, so the
 // source has gone on with its own: its copy counts. After a failover of the source it is the other way round: the new one
 // may have missed that a key went.
-//
-// both are the keys that were seen on both; an error means that they may still be.
-func (m *mover) resolve(ctx context.Context, d doubt, keys []string) (both []string, err error) {
+func (m *mover) resolve(ctx context.Context, d doubt, keys []string) error {
+	since := m.heldSince()
+	both, err := m.compare(ctx, d, keys)
+	if err != nil || len(both) == 0 {
+		return err
+	}
+	if err := m.stayed(since); err != nil {
+		return err
+	}
+	for _, c := range both {
+		if err := m.keep(d.slot, c); err != nil {
+			return err
+		}
+	}
+	if err := m.stayed(since); err != nil {
+		return err
+	}
+	m.mem.fresh = false
+	if m.unit.Failover {
+		err = m.unlink(ctx, d, both)
+	} else {
+		err = m.replace(ctx, both)
+	}
+	if err != nil {
+		return err
+	}
+	m.mem.fresh = true
+	m.result.Keys += int64(len(both))
+	return m.stayed(since)
+}
+
+// compare reads the values of keys on both nodes, and puts aside what only the target has.
+func (m *mover) compare(ctx context.Context, d doubt, keys []string) (both []copies, err error) {
 	target, err := m.session(ctx, m.target.Addr)
 	if err != nil {
 		return nil, err
@@ -77,15 +110,10 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) (both []str
 	defer m.giveBack(m.target.Addr, target)
 	ask := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
 	own := [][]string{cmd("SELECT", strconv.Itoa(m.db)), cmd("INFO", "server")}
-	if m.watches() {
-		own = append(own, append(cmd("WATCH"), keys...))
-	}
-	values := len(own)
 	for _, k := range keys {
 		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
 		own = append(own, cmd("DUMP", k))
 	}
-	since := m.heldSince()
 	theirs, err := target.must(ctx, m.cfg.Limits.Answer, ask...)
 	if err != nil {
 		return nil, err
@@ -94,55 +122,37 @@ func (m *mover) resolve(ctx context.Context, d doubt, keys []string) (both []str
 	if err != nil {
 		return nil, err
 	}
-	// On the same connection as the values: a source that has been started again has older ones, and then they do not count.
-	if run := ReadInfo(ours[1])["run_id"]; run != m.unit.SourceRun && m.unit.SourceRun != "" {
-		return nil, fail(machine.Unknown, "the source has been started again since the slots were opened")
+	if err := m.sameSource(ours[1]); err != nil {
+		return nil, err
 	}
-	copies := map[string][2]string{}
 	for i, k := range keys {
-		a, here := ours[values+i].(string)
+		value, err := m.inPlace("DUMP", ours[2+i])
+		if err != nil {
+			return nil, err
+		}
+		a, here := value.(string)
 		b, there := theirs[2+2*i].(string)
 		switch {
 		case here && there:
-			both, copies[k] = append(both, k), [2]string{a, b}
+			both = append(both, copies{k, a, b})
 		case there:
 			if err := m.suspect(d, k, b); err != nil {
-				return both, err
+				return nil, err
 			}
 		}
 	}
-	if len(both) == 0 {
-		return nil, nil
-	}
-	if err := m.stayed(since); err != nil {
-		return both, err
-	}
-	for _, k := range both {
-		if err := m.keep(d.slot, k, copies[k][0], copies[k][1]); err != nil {
-			return both, err
-		}
-	}
-	if err := m.stayed(since); err != nil {
-		return both, err
-	}
-	if err := m.drop(ctx, both); err != nil {
-		return both, err
-	}
-	return both, m.stayed(since)
+	return both, nil
 }
 
-// watches says that the source's copies are removed and that clients may change them meanwhile: then they are compared again.
-func (m *mover) watches() bool { return m.unit.Failover && m.unguarded() }
-
 // keep saves both values of a key if they differ, or if the target's may come back because the gate cannot be kept closed.
-func (m *mover) keep(slot uint16, key, source, target string) error {
-	if source == target && (m.held() && !m.unguarded() || m.cfg.Side == nil) {
+func (m *mover) keep(slot uint16, c copies) error {
+	if c.source == c.target && (m.held() && !m.unguarded() || m.cfg.Side == nil) {
 		return nil
 	}
 	if m.cfg.Side == nil {
 		return fail(machine.Blocked, "slot %d has a key with different values on both nodes", slot)
 	}
-	p := Pair{Unit: m.unit.ID, DB: m.db, Slot: slot, Key: key, Source: source, Target: target, Kept: "source"}
+	p := Pair{Unit: m.unit.ID, DB: m.db, Slot: slot, Key: c.key, Source: c.source, Target: c.target, Kept: "source"}
 	if m.unit.Failover {
 		p.Kept = "target"
 	}
@@ -152,31 +162,55 @@ func (m *mover) keep(slot uint16, key, source, target string) error {
 	return nil
 }
 
-// drop removes the copies that do not count.
-func (m *mover) drop(ctx context.Context, keys []string) error {
-	var commands [][]string
-	timeout := m.timeout(len(keys), 1)
-	if m.unit.Failover {
-		for _, k := range keys {
-			commands = append(commands, cmd("UNLINK", k))
-		}
-		if m.watches() {
-			commands = slices.Concat([][]string{cmd("MULTI")}, commands, [][]string{cmd("EXEC")})
-		}
-	} else {
-		commands = [][]string{m.migrate(timeout, true, keys)}
+// replace brings the source's values over the target's.
+func (m *mover) replace(ctx context.Context, both []copies) error {
+	keys := make([]string, len(both))
+	for i, c := range both {
+		keys[i] = c.key
 	}
-	m.mem.fresh = false
+	timeout := m.timeout(len(keys), 1)
+	commands := [][]string{m.migrate(timeout, true, keys)}
 	r, err := m.line.try(ctx, 4*timeout+m.cfg.Limits.Answer, commands...)
 	if err != nil {
 		return err
 	}
-	err = refused(m.source.Addr, commands, r)
-	m.mem.fresh = err == nil
-	if err == nil && m.watches() && r[len(r)-1] == nil {
-		return fail(machine.Again, "a client changed a key of slots %s while its copies were compared", named(m.unit.Slots))
+	return refused(m.source.Addr, commands, r)
+}
+
+// unlink removes the source's values. What it has come to since they were compared, because the gate did not stay closed, or because
+// clients of the nodes themselves are held by none, is read in the same instant, and put aside.
+func (m *mover) unlink(ctx context.Context, d doubt, both []copies) error {
+	const each = 4
+	var commands [][]string
+	for _, c := range both {
+		commands = append(commands, cmd("MULTI"), cmd("DUMP", c.key), cmd("UNLINK", c.key), cmd("EXEC"))
 	}
-	return err
+	r, err := m.line.try(ctx, m.timeout(len(both), 1)+m.cfg.Limits.Answer, commands...)
+	if err != nil {
+		return err
+	}
+	for i, c := range both {
+		queued, ran := r[each*i+1], r[each*i+each-1]
+		if e, is := queued.(ServerError); is && strings.HasPrefix(string(e), "ASK ") { // it is gone
+			ran = []any{nil}
+		}
+		values, _ := ran.([]any)
+		if len(values) == 0 {
+			err := refused(m.source.Addr, commands[each*i:each*(i+1)], r[each*i:each*(i+1)])
+			return cmp.Or(err, fail(machine.Unknown, "what became of key %q on the source is not known", c.key))
+		}
+		now, here := values[0].(string)
+		switch {
+		case !here:
+			err = m.putAside(d, c.key, c.target)
+		case now != c.source:
+			err = m.keep(d.slot, copies{c.key, now, c.target})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle waits until nothing of an earlier step can still be done: a step whose connection broke may have left commands in

@@ -89,7 +89,7 @@ func deletesAfterALostAnswer(t *testing.T) bool {
 	}
 	g.busy.Store(false)
 	r.runAll(u, online[2:])
-	if !slices.ContainsFunc(r.side, func(p engine.Pair) bool { return p.Key == gone }) {
+	if len(r.side) != 1 || r.side[0].Key != gone { // the others have just moved
 		t.Errorf("%s came back, and what was put aside is %+v", gone, r.side)
 	}
 	return true
@@ -104,7 +104,7 @@ func TestKeysAreComparedHoweverLongThatTakes(t *testing.T) {
 		attempts int
 		aside    int
 	}{
-		{"some at a time are fast enough", 100 * time.Millisecond, 0, 5, 0},
+		{"some at a time are fast enough", 100 * time.Millisecond, 0, 7, 0},
 		{"not even one is", 0, 400 * time.Millisecond, 10, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestAWriteIsNotLostBehindAFailoverWhenTheGateCannotBeClosed(t *testing.T) {
 	written := key(5, 7)
 	var acknowledged any
 	r := tapRig(t, &busyGate{}, func(r *rig, addr string, commands [][]string, _ []any) {
-		if from := r.cl.Nodes[0]; addr == from.Addr && commands[len(commands)-1][0] == "DUMP" && writes < 6 { // beyond the attempts to close the gate
+		if from := r.cl.Nodes[0]; addr == from.Addr && commands[len(commands)-1][0] == "DUMP" {
 			writes++
 			r.do(from, "SET", written, strconv.Itoa(writes))
 			acknowledged = r.do(from, "DUMP", written)
@@ -228,7 +228,7 @@ func TestAWriteIsNotLostBehindAFailoverWhenTheGateCannotBeClosed(t *testing.T) {
 	r.runAll(u, online[:2])
 	r.beside(to, "RESTORE", written, "0", dumps[written])
 	r.run(u, machine.Move)
-	if writes < 6 || !slices.ContainsFunc(r.side, func(p engine.Pair) bool { return p.Key == written && p.Source == acknowledged }) {
+	if writes == 0 || !slices.ContainsFunc(r.side, func(p engine.Pair) bool { return p.Key == written && p.Source == acknowledged }) {
 		t.Errorf("after %d writes the last one is nowhere, put aside is %+v", writes, r.side)
 	}
 }
