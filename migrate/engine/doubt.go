@@ -90,24 +90,13 @@ func (m *mover) mark(ctx context.Context) error {
 			continue
 		}
 		m.db = d.db
-		commands := [][]string{cmd("SELECT", strconv.Itoa(d.db)), cmd("INFO", "server")}
-		for _, k := range d.keys {
-			commands = append(commands, cmd("EXISTS", k))
-		}
-		r, err := m.line.try(ctx, m.cfg.Limits.Answer, commands...)
+		counts, err := m.ofKeys(ctx, "EXISTS", d.keys)
 		if err != nil {
-			return err
-		}
-		if err := m.sameSource(r[1]); err != nil {
 			return err
 		}
 		var here []string
 		for i, k := range d.keys {
-			n, err := m.inPlace("EXISTS", r[2+i])
-			if err != nil {
-				return err
-			}
-			if n == int64(1) {
+			if counts[i] == int64(1) {
 				here = append(here, k)
 			}
 		}
@@ -117,25 +106,37 @@ func (m *mover) mark(ctx context.Context) error {
 	return nil
 }
 
-// inPlace is the source's answer about a key, nil when it does not have it.
-func (m *mover) inPlace(command string, answer any) (any, error) {
-	s, refused := answer.(ServerError)
-	switch {
-	case !refused:
-		return answer, nil
-	case strings.HasPrefix(string(s), "ASK "):
-		return nil, nil
+// ofKeys asks the source about each key of the mover's database: nil for what it does not have. A source that has been started again
+// has older values, which do not count; that is asked on the connection on which they are read.
+func (m *mover) ofKeys(ctx context.Context, command string, keys []string) ([]any, error) {
+	commands := [][]string{cmd("SELECT", strconv.Itoa(m.db)), cmd("INFO", "server")}
+	for _, k := range keys {
+		commands = append(commands, cmd(command, k))
 	}
-	return nil, &refusal{m.source.Addr, command, string(s)}
+	r, err := m.line.try(ctx, m.cfg.Limits.Answer, commands...)
+	if err != nil {
+		return nil, err
+	}
+	if run := ReadInfo(r[1])["run_id"]; run != m.unit.SourceRun && m.unit.SourceRun != "" {
+		return nil, fail(machine.Unknown, "the source has been started again since the slots were opened")
+	}
+	answers := r[2:]
+	for i, a := range answers {
+		text, failed := a.(ServerError)
+		switch {
+		case asks(a):
+			answers[i] = nil
+		case failed:
+			return nil, &refusal{m.source.Addr, command, string(text)}
+		}
+	}
+	return answers, nil
 }
 
-// sameSource fails when the source has been started again: then it has older values, which do not count. info is its answer to INFO, on
-// the connection on which values are read.
-func (m *mover) sameSource(info any) error {
-	if run := ReadInfo(info)["run_id"]; run != m.unit.SourceRun && m.unit.SourceRun != "" {
-		return fail(machine.Unknown, "the source has been started again since the slots were opened")
-	}
-	return nil
+// asks says that a node that migrates a slot does not have the key.
+func asks(answer any) bool {
+	s, is := answer.(ServerError)
+	return is && strings.HasPrefix(string(s), "ASK ")
 }
 
 // resolveTime is three ways there and back, one of which brings keys over, on machines that stutter.

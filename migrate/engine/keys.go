@@ -109,28 +109,19 @@ func (m *mover) compare(ctx context.Context, d doubt, keys []string) (both []cop
 	}
 	defer m.giveBack(m.target.Addr, target)
 	ask := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
-	own := [][]string{cmd("SELECT", strconv.Itoa(m.db)), cmd("INFO", "server")}
 	for _, k := range keys {
 		ask = append(ask, cmd("ASKING"), cmd("DUMP", k))
-		own = append(own, cmd("DUMP", k))
 	}
 	theirs, err := target.must(ctx, m.cfg.Limits.Answer, ask...)
 	if err != nil {
 		return nil, err
 	}
-	ours, err := m.line.try(ctx, m.cfg.Limits.Answer, own...)
+	ours, err := m.ofKeys(ctx, "DUMP", keys)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.sameSource(ours[1]); err != nil {
-		return nil, err
-	}
 	for i, k := range keys {
-		value, err := m.inPlace("DUMP", ours[2+i])
-		if err != nil {
-			return nil, err
-		}
-		a, here := value.(string)
+		a, here := ours[i].(string)
 		b, there := theirs[2+2*i].(string)
 		switch {
 		case here && there:
@@ -191,7 +182,7 @@ func (m *mover) unlink(ctx context.Context, d doubt, both []copies) error {
 	}
 	for i, c := range both {
 		queued, ran := r[each*i+1], r[each*i+each-1]
-		if e, is := queued.(ServerError); is && strings.HasPrefix(string(e), "ASK ") { // it is gone
+		if asks(queued) { // it is gone
 			ran = []any{nil}
 		}
 		values, _ := ran.([]any)
