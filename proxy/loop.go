@@ -39,6 +39,8 @@ type loop struct {
 	limits *Limits      // replaced as a whole by a message
 	lanes  int          // immutable
 	budget int          // immutable; bytes of buffers this loop may hold
+	// How long replies wait for more of their batch, nanoseconds. 0, not at all, where a wait cannot be that short.
+	together int64
 
 	inbox inbox
 	load  atomic.Int64 // sessions, counted by the acceptors before the loop hears of them
@@ -50,6 +52,7 @@ type loop struct {
 	connGen  uint32
 	lastGen  uint32
 	dirty    [metrics.NumSides][]*conn // have output for the end of the iteration
+	late     []*conn                   // have output that waits for more, longest first, see together.go
 	again    []*conn                   // have buffered input to offer again
 	sessions []*session
 	nodes    map[string]*node
@@ -126,6 +129,9 @@ func newLoop(p *Proxy, id int) (*loop, error) {
 		owners: newOwnership(), rbuf: make([]byte, readSize), iov: make([][]byte, 0, maxIovecs),
 		cmds: p.commands.Load(), now: monotonic(),
 	}
+	if poll.fine {
+		l.together = togetherFor.Nanoseconds()
+	}
 	l.stats = metrics.New(len(l.cmds.Rules()))
 	l.plain = l.profileFor(profileKey{proto: 2})
 	return l, nil
@@ -180,6 +186,9 @@ func (l *loop) sleep() time.Duration {
 	if len(l.waiting) > 0 {
 		d = min(d, max(time.Duration(l.waiting[0].wake-l.now), 0))
 	}
+	if len(l.late) > 0 {
+		d = min(d, max(time.Duration(l.late[0].lateFrom+l.together-l.now), 0))
+	}
 	if l.pause.until != 0 {
 		d = min(d, max(time.Duration(l.pause.until-l.now), 0))
 	}
@@ -193,6 +202,7 @@ func (l *loop) sleep() time.Duration {
 // ends back-pressure offers buffered input again, which may make others dirty: those are flushed in the same
 // iteration, input being finite.
 func (l *loop) settleOutput() {
+	l.reconsiderLate()
 	for len(l.dirty[metrics.SideUpstream])+len(l.dirty[metrics.SideClient])+len(l.again) > 0 {
 		l.flushAll(metrics.SideUpstream)
 		l.flushAll(metrics.SideClient)
@@ -211,7 +221,10 @@ func (l *loop) flushAll(side metrics.Side) {
 	for i := 0; i < len(l.dirty[side]); i++ {
 		c := l.dirty[side][i]
 		l.dirty[side][i] = nil
-		c.dirty = false
+		if l.waitsForMore(c) {
+			continue
+		}
+		c.dirty, c.lateFrom = false, 0
 		c.flush()
 	}
 	l.dirty[side] = l.dirty[side][:0]

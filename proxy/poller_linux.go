@@ -18,6 +18,7 @@ const eventsPerWait = 512
 type poller struct {
 	epfd   int
 	wakefd int
+	fine   bool // waits may be shorter than a millisecond: Linux 5.11 and later
 	events [eventsPerWait]unix.EpollEvent
 }
 
@@ -37,6 +38,8 @@ func newPoller() (*poller, error) {
 		p.close()
 		return nil, err
 	}
+	_, e := p.waitFine(0)
+	p.fine = e == 0
 	return p, nil
 }
 
@@ -58,12 +61,24 @@ func (p *poller) wait(d time.Duration) int {
 	if n := p.ready(); n > 0 {
 		return n
 	}
+	if p.fine && d < time.Millisecond {
+		n, _ := p.waitFine(d)
+		return n
+	}
 	ms := int((d + time.Millisecond - 1) / time.Millisecond)
 	m, err := unix.EpollWait(p.epfd, p.events[:], ms)
 	if err != nil {
 		return 0
 	}
 	return m
+}
+
+// waitFine waits at most d, to the nanosecond.
+func (p *poller) waitFine(d time.Duration) (int, syscall.Errno) {
+	ts := unix.NsecToTimespec(int64(d))
+	n, _, e := syscall.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.events[0])), eventsPerWait,
+		uintptr(unsafe.Pointer(&ts)), 0, 0)
+	return max(int(n), 0), e
 }
 
 // ready returns the number of events that are there already.

@@ -10,7 +10,10 @@ import (
 // haveEpoll is false: every connection uses the stream transport, and a loop only waits for its inbox.
 const haveEpoll = false
 
-type poller struct{ ring chan struct{} }
+type poller struct {
+	ring chan struct{}
+	fine bool // never: see poller_linux.go
+}
 
 func newPoller() (*poller, error) { return &poller{ring: make(chan struct{}, 1)}, nil }
 

@@ -76,6 +76,7 @@ type request struct {
 	streaming bool  // part of its reply is already in its client's output
 	counted   tally // in the numbers of what is in flight
 	pooled    bool  // buf is from the pool
+	joined    bool  // came together with the command before it, see together.go
 	muted     bool  // its client does not want the reply, see quiet.go
 	ownError  bool  // its reply is an error of the proxy, not of a node
 	fault     bool  // it, or a part of it, failed by the cluster's fault, not by its client's

@@ -59,6 +59,7 @@ type session struct {
 	noEvict   bool           // CLIENT NO-EVICT
 	noTouch   bool           // CLIENT NO-TOUCH
 	hearing   hearing        // CLIENT REPLY
+	batched   bool           // a command of the bytes at hand is in the queue already
 	wrong     bool           // the command at hand was answered with an error of the proxy's own
 	asked     bool           // the command at hand is answered, and counted, later
 	rule      *router.Rule   // of its last command, for CLIENT LIST
@@ -84,6 +85,7 @@ type session struct {
 
 // consume takes whole commands from the front of data.
 func (s *session) consume(data []byte) (used, need int) {
+	s.batched = false
 	used, need = s.parse(data)
 	if s.whispered {
 		s.speakUp()
@@ -161,6 +163,7 @@ func (s *session) end() {
 func (s *session) enqueue(r *request) {
 	r.sess = s
 	r.muted = s.hearing.deaf()
+	r.joined, s.batched = s.batched, true
 	r.refs++
 	if s.tail == nil {
 		s.head = r
