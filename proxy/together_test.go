@@ -73,6 +73,24 @@ func (r *batchRig) replied(t *testing.T) {
 }
 
 func TestAReplyDoesNotWaitLongForTheRestOfItsBatch(t *testing.T) {
+	r := newBatchRig(t, time.Hour)
+	r.c.send("GET a", "GET b")
+	r.second.Wait(t, "GET b", 2)
+	r.replied(t)
+	var sleep time.Duration
+	r.p.ask(time.Second, func(l *loop) {
+		l.together = togetherFor.Nanoseconds()
+		sleep = l.sleep()
+	})
+	if sleep > togetherFor {
+		t.Errorf("the loop sleeps for %s while a reply waits", sleep)
+	}
+	r.c.want("$1\r\n1")
+	r.answer()
+	r.c.want("$1\r\n2")
+}
+
+func TestAReplyThatHasWaitedIsSentThoughNothingElseHappens(t *testing.T) {
 	r := newBatchRig(t, togetherFor)
 	r.c.send("GET a", "GET b")
 	r.c.want("$1\r\n1")
