@@ -91,7 +91,7 @@ func (h *hub) through(f *feed, e *entry) {
 		}
 		h.oneDone(ch)
 		if e.leave {
-			h.restrand(e.topics) // somebody may have come meanwhile, and found it subscribed here
+			h.restrand(ch.others(e.topics)) // they may have come meanwhile, and found it subscribed here
 		}
 	case e.leave:
 		h.restrand(e.topics) // a sharded channel leaves one node for another
@@ -103,6 +103,21 @@ func (h *hub) through(f *feed, e *entry) {
 	if e.err != nil && e.leave && (e.ch == nil || resp.Classify(e.err) == resp.Moved) {
 		f.c.close(nil) // it would go on telling: it is a replica now, or the user may not unsubscribe
 	}
+}
+
+// others are those of topics, which the client of ch is leaving, that somebody else wants. The client itself is counted among their
+// listeners until every node has confirmed.
+func (ch *change) others(topics []*topic) (wanted []*topic) {
+	own := 0
+	if ch.left > 0 && ch.r.state != stateDone {
+		own = 1
+	}
+	for _, t := range topics {
+		if t.clients+t.wanted > own {
+			wanted = append(wanted, t)
+		}
+	}
+	return wanted
 }
 
 // refusedClient takes the refusal of a client's command.

@@ -121,6 +121,44 @@ func TestWhoComesWhileTheLastOneLeavesHearsTheEventsOfAllPrimaries(t *testing.T)
 	s.until("all primaries are listened to again", func(l *loop) bool { return heardAt(l, events) == 3 })
 }
 
+func TestWhoIsAboutToLeaveIsNotSubscribedAgainWhereTheNodeHasConfirmed(t *testing.T) {
+	const events = "__keyevent@0__:*"
+	s := script(t, Config{Loops: 1})
+	hold := make(chan struct{})
+	for i := range 3 {
+		n := s.set.Node(i)
+		n.Every("PSUBSCRIBE "+events, testnode.Raw(confirmation(3, "psubscribe", events, 1)))
+		last := testnode.Raw(confirmation(3, "punsubscribe", events, 0))
+		if i == 2 {
+			n.Every("PUNSUBSCRIBE "+events, testnode.Until(hold), last)
+		} else {
+			n.Every("PUNSUBSCRIBE "+events, last)
+		}
+	}
+	s.send("PSUBSCRIBE " + events)
+	s.want(confirmation(2, "psubscribe", events, 1))
+	s.send("PUNSUBSCRIBE " + events)
+	s.until("two nodes have confirmed", func(l *loop) bool { return heardAt(l, events) == 1 })
+	s.until("nothing is to be done", func(l *loop) bool { return l.hubsDue == 0 })
+	close(hold)
+	s.want(confirmation(2, "punsubscribe", events, 0))
+	s.until("every node has answered", func(l *loop) bool {
+		for _, h := range l.hubs {
+			for _, f := range h.feeds {
+				if len(f.sent) > 0 {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	for i := range 3 {
+		if n := len(s.set.Node(i).Seen("PSUBSCRIBE " + events)); n != 1 {
+			t.Errorf("node %d was asked for the pattern %d times, want 1", i, n)
+		}
+	}
+}
+
 // heardAt is how many nodes a pattern is subscribed at.
 func heardAt(l *loop, pattern string) int {
 	n := 0
