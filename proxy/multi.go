@@ -363,13 +363,14 @@ func (s *session) exec(rule *router.Rule) bool {
 		return true
 	}
 	s.l.extend(t.r, execCommand)
-	for _, b := range t.bodies {
-		s.l.learn(b.body)
-	}
+	// Before its own scripts are learned: a command that names one is not to find it before another one has brought it.
 	for _, name := range t.names {
 		if x := s.l.find(name); x != nil {
 			t.uses = append(t.uses, x)
 		}
+	}
+	for _, b := range t.bodies {
+		s.l.learn(b.body)
 	}
 	r := t.r
 	t.r = nil
