@@ -11,10 +11,11 @@ import (
 // is to let time pass before the next one, in which commands are quick, until the slow ones are few enough of all for their p99.
 
 const (
-	// slowShare of the commands may be slow for the sake of streams, for the same reason as heldShare.
-	slowShare = heldShare
-	// longestRest is the longest wait for that. A stream of a single key stops its source's writers for 20 to 40 ms, which is
-	// slowShare of 2.5 to 5 s: where that is not enough, streams of fewer keys are all that is left to try.
+	// slowShare of the commands may be slow for the sake of streams. Half of heldShare, since for each one that a node answers late
+	// there is another that is redirected, or waits at its client behind it.
+	slowShare = heldShare / 2
+	// longestRest is the longest wait for that. A stream of a single key stops its source's writers for 20 ms and more, which is
+	// slowShare of 5 s: where that is not enough, streams of fewer keys are all that is left to try.
 	longestRest = 5 * time.Second
 	// mostStreamed is where the bound of a stream for its clients' sake ends: by default none has more keys anyway.
 	mostStreamed = 100_000

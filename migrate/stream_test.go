@@ -45,8 +45,8 @@ func TestAfterAStreamThatWasSlowForClientsTimePassesBeforeTheNextOne(t *testing.
 		{"a few slow ones", []*Pulse{slowPulse(10)}, 1, false, ""},
 		{"many slow ones", []*Pulse{slowPulse(500)}, 1, true, "p99 of a:1 is 10ms, above 3ms"},
 		{"without a stream", []*Pulse{slowPulse(500)}, 0, false, ""},
-		{"the commands of both nodes pay", []*Pulse{slowPulse(40), slowPulse(0), slowPulse(0)}, 1, false, ""},
-		{"not yet all of it", []*Pulse{slowPulse(40), slowPulse(0)}, 1, true, "p99 of a:1 is 10ms, above 3ms"},
+		{"the commands of both nodes pay", []*Pulse{slowPulse(20), slowPulse(0), slowPulse(0)}, 1, false, ""},
+		{"not yet all of it", []*Pulse{slowPulse(20), slowPulse(0)}, 1, true, "p99 of a:1 is 10ms, above 3ms"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestAStreamWaitsForTheClientsOfTheLastOneAlsoInTheNextJob(t *testing.T) {
 		t.Fatal("half of the commands were slow, and the next stream begins at once")
 	case <-time.After(2 * waitPiece):
 	}
-	for range 40 { // 80 000 commands
+	for range 80 { // 160 000 commands
 		p.recover(slowPulse(0))
 	}
 	<-settled
