@@ -314,17 +314,20 @@ func (d *drive) perform(ctx context.Context, r machine.Run) {
 
 // guarded does a step when it may be done now.
 func (d *drive) guarded(ctx context.Context, r machine.Run) machine.Result {
+	if r.Step == machine.Hold || r.Step == machine.Start {
+		d.pace.settle(ctx, &r.Unit) // before a gate closes, never behind it
+	}
 	if changes(r.Step) {
 		if err := d.presence.fresh(ctx, r.Unit.Source, r.Unit.Target); err != nil {
 			return answer(r, outcomeOf(err), err.Error())
 		}
 	}
-	if r.Step == machine.Hold {
-		d.pace.settle(ctx, r.Unit.Source) // before the gate closes, never behind it
-	}
 	limit, stop := context.WithTimeout(ctx, stepLimit(r.Step))
 	defer stop()
 	began := time.Now()
+	if r.Step == machine.Watch {
+		d.pace.streaming(&r.Unit)
+	}
 	res := d.engine.Run(limit, r.Unit, r.Step)
 	if res.Took == 0 {
 		res.Took = time.Since(began)
@@ -332,8 +335,11 @@ func (d *drive) guarded(ctx context.Context, r machine.Run) machine.Result {
 	if res.Outcome == machine.Foreign && !strings.HasPrefix(res.Reason, errForeign.Error()) {
 		res.Reason = errForeign.Error() + " " + res.Reason
 	}
-	if r.Step == machine.Watch && res.Outcome == machine.Done && res.Keys == 0 {
-		res.Keys = r.Unit.Keys // the nodes do not tell how many keys they have streamed
+	if r.Step == machine.Watch {
+		if res.Outcome == machine.Done && res.Keys == 0 {
+			res.Keys = r.Unit.Keys // the nodes do not tell how many keys they have streamed
+		}
+		res.Most = d.pace.streamed(&r.Unit, res.Keys, res.Bytes)
 	}
 	return res
 }

@@ -140,7 +140,7 @@ func TestAJobThatIsToEndDoesNotWaitForThePacer(t *testing.T) {
 			p.mu.Unlock()
 			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
-			if p.settle(ctx, b.f.ids[0]); ctx.Err() != nil {
+			if p.settle(ctx, &machine.Unit{Source: b.f.ids[0]}); ctx.Err() != nil {
 				t.Error("a unit still waits for the pacer")
 			}
 			if st, _ := b.c.Job(id); tt.want == Failed && st.State == Stopping {

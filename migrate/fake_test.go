@@ -118,7 +118,7 @@ func (f *fakeCluster) Do(ctx context.Context, addr string, commands ...[]string)
 		case "CLUSTER NODES":
 			out = append(out, f.nodes(at))
 		case "INFO":
-			out = append(out, "valkey_version:8.1.0\r\nused_memory:1000\r\nmaxmemory:0\r\nused_memory_dataset:500\r\n")
+			out = append(out, "valkey_version:8.1.0\r\nused_memory:1000\r\nmaxmemory:0\r\nused_memory_startup:500\r\n")
 		case "CLUSTER INFO":
 			out = append(out, "cluster_state:ok\r\n")
 		case "CLUSTER SLOT-STATS":

@@ -40,4 +40,6 @@ func (p *Pulse) commands() (n uint64) {
 type NodePulse struct {
 	Commands uint64
 	P50, P99 time.Duration // from written to answered
+	// Over counts the commands that took longer than a limit; more than one in a hundred if P99 is above it. nil: nobody knows.
+	Over func(limit time.Duration) uint64
 }

@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -21,22 +20,13 @@ const (
 	leastBytes, mostBytes = 64 << 10, 4 << 20
 	// What a batch is thought to carry before any was measured.
 	startKeyRate, startByteRate = 20_000.0, 20e6 // each second
-	// leastShare of its time is what a source gives to a move however slow its clients are: a move that stands still holds
-	// its slots open for ever. Even with a fifth of it the slowest of a hundred commands would be one that met a batch.
-	leastShare = 0.1
-	// slowPulses in a row slow a move down: a single one may be a node that forks, or a machine that stutters.
-	slowPulses = 2
-	// calmFor without a change raises the share again by calmGain.
-	calmFor  = time.Second
-	calmGain = 1.5
 	// strictWait is between two batches while a replica lags or memory is short: slow enough to recover, and a job that is
 	// cancelled still ends.
 	strictWait = time.Second
-	// unknownLimit is for a node whose clients were never seen before the job.
-	unknownLimit = 10 * time.Millisecond
 )
 
-// pacer slows a job down for its clients. It implements engine.Pacer. Safe for concurrent use.
+// pacer slows a job down for its clients: batches here, gates in settle.go, streams in stream.go, by what feel.go notices. It implements
+// engine.Pacer. Safe for concurrent use.
 type pacer struct {
 	keys, bytes float64                                // each second; 0: no bound; immutable
 	latency     func(base time.Duration) time.Duration // immutable
@@ -50,6 +40,9 @@ type pacer struct {
 	keyDebt, byteDebt float64                  // guarded by mu: what is spent and not yet earned
 	earned            time.Time                // guarded by mu
 	heldDebt          float64                  // guarded by mu: commands that gates have held, above heldShare
+	streams           map[string]stream        // guarded by mu: by node id, source or target
+	slowDebt          float64                  // guarded by mu: commands that streams have slowed down, above slowShare
+	slowWhy           string                   // guarded by mu: what was slow then
 	hurried           bool                     // guarded by mu
 	why               string                   // guarded by mu
 }
@@ -71,7 +64,7 @@ func newPacer(o machine.Options, latency func(time.Duration) time.Duration, addr
 	return &pacer{
 		keys: float64(o.MaxKeysPerSecond), bytes: float64(o.MaxBytesPerSecond), latency: latency, addr: addr,
 		base: map[string]time.Duration{}, nodes: map[string]*lane{}, strict: map[string]string{},
-		above: map[string]int{}, earned: time.Now(),
+		above: map[string]int{}, earned: time.Now(), streams: map[string]stream{},
 	}
 }
 
@@ -82,13 +75,6 @@ func (p *pacer) laneLocked(node string) *lane {
 		p.nodes[node] = l
 	}
 	return l
-}
-
-// compare sets what clients had before the job.
-func (p *pacer) compare(base map[string]time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.base = base
 }
 
 // Batch is how much one MIGRATE may carry: what the slowest lane does in a few milliseconds, or as much as any may when clients
@@ -181,78 +167,6 @@ func (l *lane) overdue() bool {
 	return now.Before(l.wanted) && now.Sub(l.since) >= overdueAfter
 }
 
-const (
-	// heldShare of the clients' commands may wait behind a gate: what less than one in a hundred meets does not move the p99.
-	// Clients that work all over the keyspace are far below; it slows down a job that moves just what everybody asks for, which
-	// is still twice as fast as one by valkey-cli then.
-	heldShare = 0.008
-	// heldCredit is what may be saved up: a quiet second before must not excuse a loud one.
-	heldCredit = 50
-	// heldDebtLimit is what has to be paid at most, and a pulse with hardly a command halves it: when the crowd has gone there is nobody to pay.
-	heldDebtLimit = 1000
-	// heldLimit is the longest wait for it before one hold, so that every job ends.
-	heldLimit = time.Second
-)
-
-// gated tells how many commands there were in a pulse, and how many of them had to wait behind a gate.
-func (p *pacer) gated(held, commands uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.heldDebt = min(max(p.heldDebt+float64(held)-heldShare*float64(commands), -heldCredit), heldDebtLimit)
-	if commands < enough && p.heldDebt > 0 {
-		p.heldDebt /= 2
-	}
-}
-
-// settle waits until the debts of a source are paid, and those to the clients that gates have held. It comes before a hold, since
-// nothing is waited for behind it.
-func (p *pacer) settle(ctx context.Context, source string) {
-	for began := time.Now(); ; {
-		p.mu.Lock()
-		p.earnLocked()
-		pause := p.pauseLocked(p.laneLocked(source), source, "")
-		if pause <= 0 {
-			pause = p.heldLocked(began)
-		}
-		if p.hurried {
-			pause = 0
-		}
-		p.mu.Unlock()
-		if pause <= 0 || sleep(ctx, min(pause, waitPiece)) != nil {
-			return
-		}
-	}
-}
-
-// Hold waits like settle, but only for the debts to clients that gates have held: those of the source are waited for batch by batch.
-// Slots that are half moved wait here, so it ends when clients wait for one of them.
-func (p *pacer) Hold(ctx context.Context, waited func() bool) {
-	for began := time.Now(); ; {
-		p.mu.Lock()
-		pause := p.heldLocked(began)
-		p.mu.Unlock()
-		if pause <= 0 || waited() || sleep(ctx, pause) != nil {
-			break
-		}
-	}
-	p.mu.Lock()
-	if p.why == whyHeld { // nobody else may wait for long
-		p.why = ""
-	}
-	p.mu.Unlock()
-}
-
-const whyHeld = "clients wait for gates"
-
-// heldLocked is how long to wait before one more hold, after which it is asked again; began is when that wait did.
-func (p *pacer) heldLocked(began time.Time) time.Duration {
-	if p.hurried || p.heldDebt <= 0 || time.Since(began) >= heldLimit {
-		return 0
-	}
-	p.why = whyHeld
-	return waitPiece / 4
-}
-
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
@@ -343,63 +257,6 @@ func (p *pacer) hurry() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hurried = true
-}
-
-// feel compares a pulse with how it was before the job: slower than the limit twice in a row halves a source's share, calm
-// raises it.
-func (p *pacer) feel(pulse *Pulse) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	for addr, n := range pulse.Nodes {
-		if n.Commands < enough/4 { // pulses of a job are four times as short
-			continue
-		}
-		limit := p.limitLocked(addr)
-		if n.P99 <= limit {
-			p.above[addr] = 0
-			continue
-		}
-		if p.above[addr]++; p.above[addr] >= slowPulses {
-			p.slowLocked(addr, fmt.Sprintf("p99 of %s is %s, above %s", addr, round(n.P99), round(limit)), now)
-		}
-	}
-	for _, l := range p.nodes {
-		if l.share < 1 && now.Sub(l.changed) >= calmFor {
-			l.share, l.changed = min(1, l.share*calmGain), now
-			if l.share == 1 {
-				l.slow = ""
-			}
-		}
-	}
-}
-
-func (p *pacer) limitLocked(addr string) time.Duration {
-	base, known := p.base[addr]
-	if !known {
-		base, known = p.base[""]
-	}
-	if !known {
-		return unknownLimit
-	}
-	return p.latency(base)
-}
-
-// slowLocked halves the share of a slow source. A slow target slows all sources: which of them it is is not known.
-func (p *pacer) slowLocked(addr, why string, now time.Time) {
-	var those []*lane
-	for id, l := range p.nodes {
-		if p.addr(id) == addr {
-			those = []*lane{l}
-			break
-		}
-		those = append(those, l)
-	}
-	for _, l := range those {
-		if now.Sub(l.changed) >= workBeat || l.share == 1 { // once a pulse
-			l.share, l.slow, l.changed = max(l.share/2, leastShare), why, now
-		}
-	}
 }
 
 // short sets what a node is short of; "" when it no longer is.

@@ -87,7 +87,7 @@ func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 		t.Errorf("the debt of 1000 keys at 10 each second is %s", pause)
 	}
 	p.hurry()
-	p.settle(ctx, "a")
+	p.settle(ctx, &machine.Unit{Source: "a"})
 	if ctx.Err() != nil {
 		t.Error("a job that is cancelled waits for its debts")
 	}
@@ -224,10 +224,10 @@ func TestAJobHoldsFewEnoughCommandsForTheirP99(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	p.gated(8, 1000)
-	p.settle(ctx, "a") // as many as may
+	p.settle(ctx, &machine.Unit{Source: "a"}) // as many as may
 	p.gated(1000, 1000)
 	settled := make(chan struct{})
-	go settleFor(ctx, p, settled)
+	go settleFor(ctx, p, &machine.Unit{Source: "a"}, settled)
 	select {
 	case <-settled:
 		t.Fatal("every command was held, and the next gate closes at once")
@@ -246,15 +246,15 @@ func TestAJobGoesOnHoweverManyCommandsItHolds(t *testing.T) {
 	defer cancel()
 	p.gated(1_000_000, 1_000_000)
 	for range 3 {
-		p.settle(ctx, "a")
+		p.settle(ctx, &machine.Unit{Source: "a"})
 	}
 	if ctx.Err() != nil {
 		t.Error("a job whose slots are all that clients ask for stands still")
 	}
 }
 
-func settleFor(ctx context.Context, p *pacer, done chan<- struct{}) {
-	p.settle(ctx, "a")
+func settleFor(ctx context.Context, p *pacer, u *machine.Unit, done chan<- struct{}) {
+	p.settle(ctx, u)
 	close(done)
 }
 

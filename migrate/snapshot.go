@@ -267,7 +267,7 @@ func (s *survey) stats(a *nodeAnswer) {
 		st := &s.snap.Stats[n.slot]
 		st.Keys, st.Ops = n.keys, n.cpu
 		if total > 0 {
-			st.Bytes = int64(float64(a.info.Number("used_memory_dataset")) * float64(n.keys) / float64(total))
+			st.Bytes = int64(float64(a.info.Dataset()) * float64(n.keys) / float64(total))
 		}
 	}
 }

@@ -30,11 +30,13 @@ type watch struct {
 	rest    map[string][]time.Duration // guarded by mu: the last p99s at rest, by address; "" is all nodes together
 	samples [2]opsSample               // guarded by mu: the older first
 	job     *job                       // guarded by mu: nil at rest
-	pace    *pacer                     // guarded by mu
+	pace    *pacer                     // guarded by mu: the job's, at rest that of the last one; nil before the first
+	tail    bool                       // guarded by mu: the next pulse at rest is of the job's last moments too
 	before  uint64                     // guarded by mu: HeldTotal of the last pulse
 	seen    bool                       // guarded by mu: before is known
 	first   time.Duration              // guarded by mu: LongHold when the job began
 	now     func() time.Time
+	wake    chan struct{} // from begin to run: a job's pulses begin with it
 }
 
 type opsSample struct {
@@ -50,7 +52,7 @@ type notice struct {
 }
 
 func newWatch(load Load, now func() time.Time) *watch {
-	return &watch{load: load, rest: map[string][]time.Duration{}, now: now}
+	return &watch{load: load, rest: map[string][]time.Duration{}, now: now, wake: make(chan struct{}, 1)}
 }
 
 // run looks until ctx ends.
@@ -62,6 +64,7 @@ func (w *watch) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.wake:
 		case <-timer.C:
 		}
 		working := w.look()
@@ -98,20 +101,35 @@ func (w *watch) look() (working bool) {
 		n.held = p.HeldTotal - w.before
 	}
 	w.before, w.seen = p.HeldTotal, true
+	w.paceLocked(&p, n.held)
 	if w.job == nil {
 		w.first = p.LongHold
-		w.baseLocked(&p)
+		if !w.tail {
+			w.baseLocked(&p)
+		}
+		w.tail = false
 		return false
 	}
 	if p.LongHold > w.first {
 		n.longHold = p.LongHold
 	}
-	w.pace.feel(&p)
-	w.pace.gated(n.held, p.commands())
 	w.pace.want(w.job.sourcesOf(p.Waiting))
 	n.pace = w.pace.reason()
 	w.job.noted(n)
 	return true
+}
+
+// paceLocked tells the pacer. At rest it is for the next job, which inherits.
+func (w *watch) paceLocked(p *Pulse, held uint64) {
+	switch {
+	case w.pace == nil:
+		return
+	case w.job == nil && !w.tail:
+		w.pace.recover(p)
+	default:
+		w.pace.feel(p)
+	}
+	w.pace.gated(held, p.commands())
 }
 
 // baseLocked takes a pulse at rest into the baseline.
@@ -148,14 +166,21 @@ func (w *watch) begin(j *job, p *pacer) {
 		sorted := slices.Sorted(slices.Values(list))
 		base[addr] = sorted[len(sorted)/2]
 	}
+	if w.pace != nil {
+		p.inherit(w.pace)
+	}
 	p.compare(base)
 	w.job, w.pace = j, p
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (w *watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.job, w.pace = nil, nil
+	w.job, w.tail = nil, true
 }
 
 // tick does what is due about once a second.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"slotproxy/migrate/machine"
+	"slotproxy/migrate/plan"
 	"slotproxy/router"
 )
 
@@ -38,5 +39,28 @@ func TestWhatIsOwedToACrowdEndsWithIt(t *testing.T) {
 	}
 	if p.heldDebt >= 1 {
 		t.Errorf("a job still owes %v commands to clients that have gone", p.heldDebt)
+	}
+}
+
+func TestTheLastMomentsOfAJobDoNotCountAsRest(t *testing.T) {
+	at := func(p99 time.Duration) Pulse {
+		return Pulse{Nodes: map[string]NodePulse{"a:1": {Commands: 1000, P99: p99}}}
+	}
+	w := newWatch(&pulses{at(time.Millisecond), at(time.Second), at(time.Second), at(time.Millisecond)}, time.Now)
+	w.look()
+	w.begin(newJob("1", &jobSpec{Plan: &plan.Plan{}}, time.Now()), testPacer(machine.Options{}))
+	select {
+	case <-w.wake:
+	default:
+		t.Error("the first pulse of a job waits for the beat at rest")
+	}
+	for range 3 { // one in the job, one that it still has a part of, one at rest
+		w.look()
+		if w.job != nil {
+			w.end()
+		}
+	}
+	if got := w.rest["a:1"]; len(got) != 2 || got[0] != time.Millisecond || got[1] != time.Millisecond {
+		t.Errorf("p99s at rest are %v, want twice 1ms", got)
 	}
 }

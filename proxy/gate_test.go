@@ -417,6 +417,21 @@ func TestTimesAreOffByLessThanAQuarter(t *testing.T) {
 	}
 }
 
+func TestMoreThanOneInAHundredTakeLongerThanALimitBelowTheP99(t *testing.T) {
+	var d times
+	for i := range int64(1000) {
+		d.add(i * 10_000)
+	}
+	for limit := time.Duration(0); limit < 20*time.Millisecond; limit += 100 * time.Microsecond {
+		if over := d.over(limit); (over >= 10) != (d.quantile(0.99) > limit) {
+			t.Errorf("%d of 1000 take longer than %v, and their p99 is %v", over, limit, d.quantile(0.99))
+		}
+	}
+	if n := d.over(-1); n != 1000 {
+		t.Errorf("%d of 1000 take longer than nothing", n)
+	}
+}
+
 func TestAHoldWhoseTimeIsUpIsToldSoBehindOneThatStillWaits(t *testing.T) {
 	s := script(t, Config{Loops: 1, Limits: patient})
 	for i := range 3 {

@@ -29,6 +29,8 @@ type Pulse struct {
 type NodePulse struct {
 	Commands uint64
 	P50, P99 time.Duration // from written to answered
+	// Over counts the commands that took longer than a limit; more than one in a hundred if P99 is above it.
+	Over func(limit time.Duration) uint64
 }
 
 // times counts durations in buckets, four for each power of two: a quantile is off by less than a quarter.
@@ -77,6 +79,16 @@ func (t *times) quantile(q float64) time.Duration {
 		}
 	}
 	return 0
+}
+
+// over counts the durations of the buckets that end above a limit, as quantile takes them.
+func (t *times) over(limit time.Duration) (n uint64) {
+	for i, b := range t {
+		if bucketEnd(i) > limit {
+			n += b
+		}
+	}
+	return n
 }
 
 func bucketEnd(i int) time.Duration {
@@ -135,7 +147,7 @@ func (p *Proxy) Pulse() Pulse {
 			before = &none
 		}
 		d := t.since(before)
-		out.Nodes[addr] = NodePulse{Commands: d.count(), P50: d.quantile(0.5), P99: d.quantile(0.99)}
+		out.Nodes[addr] = NodePulse{Commands: d.count(), P50: d.quantile(0.5), P99: d.quantile(0.99), Over: d.over}
 	}
 	p.pulses.last = now
 	return out

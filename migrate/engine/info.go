@@ -20,10 +20,24 @@ func ReadInfo(reply any) Info {
 	return i
 }
 
-// Number is a whole number, 0 for none.
+// Number is a whole number, 0 for none or one that no int64 holds.
 func (i Info) Number(name string) int64 {
-	n, _ := strconv.ParseInt(i[name], 10, 64)
+	n, err := strconv.ParseInt(i[name], 10, 64)
+	if err != nil {
+		return 0
+	}
 	return n
+}
+
+// Dataset is the memory that the node needs for its keys: all but what it needed without any, and what it keeps for its clients and
+// replicas. What it says itself, used_memory_dataset, is of no use on Valkey 8.0: that goes on taking off hash tables of slots that
+// have been emptied, which are gone, until less than nothing is left, and that is written as a number above 2^63.
+func (i Info) Dataset() int64 {
+	n := i.Number("used_memory")
+	for _, other := range []string{"used_memory_startup", "mem_clients_normal", "mem_clients_slaves", "mem_replication_backlog", "mem_aof_buffer"} {
+		n -= i.Number(other)
+	}
+	return max(n, 0)
 }
 
 // Release is the version of the server.

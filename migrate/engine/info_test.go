@@ -31,6 +31,27 @@ func TestInfoIsReadByName(t *testing.T) {
 	}
 }
 
+func TestWhatKeysNeedIsTakenFromTheMemoryInUseAndNotFromTheNodesOwnSum(t *testing.T) {
+	for _, tt := range []struct {
+		name, memory string
+		want         int64
+	}{
+		{"Valkey 8.0 after many slots were emptied", "used_memory:5294024\r\nused_memory_startup:2723912\r\nmem_clients_normal:493456\r\n" +
+			"used_memory_dataset:18446744073708933304\r\n", 5294024 - 2723912 - 493456},
+		{"what is kept for others", "used_memory:900\r\nused_memory_startup:500\r\nmem_clients_normal:10\r\nmem_clients_slaves:20\r\n" +
+			"mem_replication_backlog:30\r\nmem_aof_buffer:40\r\n", 300},
+		{"no keys", "used_memory:900\r\nused_memory_startup:880\r\nmem_clients_normal:30\r\n", 0},
+		{"no answer", "", 0},
+	} {
+		if got := ReadInfo(tt.memory).Dataset(); got != tt.want {
+			t.Errorf("%s: keys need %d bytes, want %d", tt.name, got, tt.want)
+		}
+	}
+	if n := ReadInfo("used_memory_dataset:18446744073708933304").Number("used_memory_dataset"); n != 0 {
+		t.Errorf("a number that is too large is read as %d, want 0", n)
+	}
+}
+
 func TestPartsOfAValueAreFoundByTheirWholeName(t *testing.T) {
 	for _, tt := range []struct {
 		value, name string

@@ -112,11 +112,11 @@ func older(a, b [3]int) bool {
 // weight is what is known of a node's keys.
 type weight struct {
 	keys, dataset int64
-	mean          int64 // bytes of a key with its value, as the node counts them
+	mean          int64 // bytes of a key with its value and its place in the tables
 }
 
 func weigh(memory, keyspace Info) weight {
-	w := weight{dataset: memory.Number("used_memory_dataset"), keys: keyspace.Keys()}
+	w := weight{dataset: memory.Dataset(), keys: keyspace.Keys()}
 	w.mean = w.dataset / max(w.keys, 1)
 	return w
 }

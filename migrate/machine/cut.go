@@ -36,6 +36,9 @@ func withDefaults(o Options) Options {
 	if o.UnitKeys <= 0 {
 		o.UnitKeys = defaultUnitKeys
 	}
+	if o.MaxKeysPerSecond > 0 { // a stream goes as fast as its nodes can: it carries a second's worth, and the next one waits
+		o.UnitKeys = min(o.UnitKeys, o.MaxKeysPerSecond)
+	}
 	return o
 }
 
@@ -45,6 +48,7 @@ type move struct {
 	engine         string  // of what is not cut
 	pieces         []piece // pending, in order
 	rate           float64 // keys per second of legacy Moves
+	most           int64   // keys that the next stream may have; 0: no bound but that of the options
 	fallen         int     // atomic units that became legacy, in a row
 }
 
@@ -133,8 +137,11 @@ func (m *Machine) cut(mv *move) Unit {
 	p := &mv.pieces[0]
 	u := Unit{Source: mv.source, Target: mv.target, Engine: p.engine}
 	slots, keys := m.opt.UnitSlots, m.opt.UnitKeys
-	if p.engine == Legacy {
+	switch {
+	case p.engine == Legacy:
 		slots, keys = gatedSlots, int64(mv.rate*m.opt.HoldBudget.Seconds())
+	case mv.most > 0:
+		keys = min(keys, mv.most)
 	}
 	n := 0
 	for n < len(p.slots) && n < slots {

@@ -64,6 +64,45 @@ func TestUnitsFitTheirBudget(t *testing.T) {
 	}
 }
 
+func TestStreamsAreAsLargeAsClientsAndTheJobsBoundLetThem(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		o    Options
+		most []int64 // what the streams say in turn
+		want []int   // slots of each, with ten keys
+	}{
+		{"as the options say", Options{UnitSlots: 20}, []int64{0, 0, 0, 0}, []int{20, 20, 20, 20}},
+		{"smaller for clients, but for the one that is prepared", Options{UnitSlots: 20}, []int64{100, 55, 0, 1}, []int{20, 20, 10, 5, 20, 1}},
+		{"never larger than the options say", Options{UnitSlots: 20}, []int64{1 << 40, 1 << 40, 1 << 40}, []int{20, 20, 20}},
+		{"a second's worth of a bounded job", Options{UnitSlots: 20, MaxKeysPerSecond: 70}, []int64{0, 0, 0}, []int{7, 7, 7}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.o.Engine = Atomic
+			m := New(Spec{Plan: &plan.Plan{Moves: []plan.Move{{Source: "a", Target: "b", Slots: upTo(1000)}}}, Keys: each(1000, 10), Options: tt.o})
+			var got []int
+			streams := 0
+			for todo := m.Begin(); len(got) < len(tt.want); todo = todo[1:] {
+				r, runs := todo[0].(Run)
+				if !runs {
+					continue
+				}
+				res := Result{Unit: r.Unit.ID, Step: r.Step, Attempt: r.Attempt, Outcome: Done}
+				switch r.Step {
+				case Prepare:
+					got = append(got, len(r.Unit.Slots))
+				case Watch:
+					res.Most = tt.most[streams]
+					streams++
+				}
+				todo = append(todo, m.Step(res)...)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("streams of %v slots, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestTheRateFollowsWhatWasMeasured(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -54,8 +54,11 @@ func (m *Machine) answered(u *unit, r Result) {
 	if r.Keys > 0 {
 		u.fails, u.withoutOK = 0, 0
 	}
-	if r.Step == Move {
+	switch r.Step {
+	case Move:
 		m.homeOf(u).measure(r, u.Online)
+	case Watch:
+		m.homeOf(u).most = r.Most
 	}
 	if r.Step == Hold && r.Outcome != Done && r.Outcome != Unknown {
 		u.held = false
