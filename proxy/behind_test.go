@@ -149,3 +149,18 @@ func TestWhatANodeSaysOfATransactionMayComeInAnyPieces(t *testing.T) {
 		t.Fatal("the node has answered what was not written, and its connection is still open")
 	}
 }
+
+func TestATransactionDoesNotRunAScriptBeforeItBringsIt(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	for i := range 6 { // on all nodes
+		body, key := fmt.Sprintf("return %d", i), fmt.Sprint("k", i)
+		c.cmd("MULTI")
+		c.cmd("EVALSHA", sha(body), "1", key)
+		c.cmd("EVAL", body, "1", key)
+		c.cmd("EVALSHA", sha(body), "1", key)
+		c.cmd("EXEC")
+		c.want("+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\r\n-NOSCRIPT")
+	}
+}

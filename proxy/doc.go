@@ -14,7 +14,8 @@
 //	accept.go      a client arrives and is dealt to a loop
 //	loop.go        one iteration: wait, read all, flush all; poller_linux.go is what it waits with
 //	conn.go        one socket: reading, writing, pausing; stream.go is the second transport (TLS, other systems)
-//	session.go     one client: its commands, its queue of replies, its limits
+//	session.go     one client: its commands, its queue of replies; window.go its limits
+//	               together.go which replies wait for each other
 //	dispatch.go    one command: known? allowed? where to?     unusual.go, users.go: what is refused
 //	local.go       commands answered here                     client.go, clientlist.go, clientfilter.go, debug.go: some of them
 //	console.go     PROXY: what clients may ask of the admin port, off the loops

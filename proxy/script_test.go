@@ -125,21 +125,6 @@ func TestATransactionRunsAScriptThatCameAfterItWasQueued(t *testing.T) {
 	}
 }
 
-func TestATransactionDoesNotRunAScriptBeforeItBringsIt(t *testing.T) {
-	cl := testcluster.ForTest(t, testcluster.Options{})
-	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
-	c := connect(t, addr)
-	for i := range 6 { // on all nodes
-		body, key := fmt.Sprintf("return %d", i), fmt.Sprint("k", i)
-		c.cmd("MULTI")
-		c.cmd("EVALSHA", sha(body), "1", key)
-		c.cmd("EVAL", body, "1", key)
-		c.cmd("EVALSHA", sha(body), "1", key)
-		c.cmd("EXEC")
-		c.want("+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\r\n-NOSCRIPT")
-	}
-}
-
 func TestFunctionsAreOnEveryNodeAsOnOneServer(t *testing.T) {
 	for _, v := range testcluster.Versions() {
 		t.Run(string(v), func(t *testing.T) {
