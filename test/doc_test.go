@@ -6,6 +6,7 @@
 //	go test ./test -run Storm -v                        one part, with its tables
 //	SLOTPROXY_BIN=./bin/slotproxy go test ./test        that binary instead of a fresh build
 //	SLOTPROXY_STORM_SECONDS=60 go test ./test -run Storm
+//	SLOTPROXY_STORM_SLOTS=2000 go test ./test -run StormSees -v    jobs of 2000 slots instead of 200
 //	SLOTPROXY_FAULTS=all go test ./test -timeout 3h -run 'AJobOutlives|StateFromBefore'    every fault of a node, every cut of the network
 //
 // Servers come from internal/testcluster; one cluster and one bare server of each version are shared by the tests that leave

@@ -59,15 +59,21 @@ func build(name string, flags ...string) (string, error) {
 // seconds reads a duration in whole seconds from the environment.
 func seconds(t testing.TB, name string, otherwise int) time.Duration {
 	t.Helper()
+	return time.Duration(number(t, name, otherwise)) * time.Second
+}
+
+// number reads an environment variable.
+func number(t testing.TB, name string, otherwise int) int {
+	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {
-		return time.Duration(otherwise) * time.Second
+		return otherwise
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("%s=%q is not a number of seconds", name, text)
+		t.Fatalf("%s=%q is not a number", name, text)
 	}
-	return time.Duration(n) * time.Second
+	return n
 }
 
 // shared are servers that several tests use, one a version; started when first needed, stopped by TestMain.

@@ -19,6 +19,7 @@ type jobMover struct {
 	cluster *testcluster.Cluster
 	admin   string
 	engine  string
+	slots   int // that a job moves
 	done    chan struct{} // closed when run has returned
 
 	// Owned by who calls away, home or run, then valid after done.
@@ -32,7 +33,7 @@ type jobMover struct {
 }
 
 func newJobMover(c *testcluster.Cluster, admin, engine string) *jobMover {
-	return &jobMover{cluster: c, admin: admin, engine: engine, done: make(chan struct{})}
+	return &jobMover{cluster: c, admin: admin, engine: engine, slots: movedSlots, done: make(chan struct{})}
 }
 
 // hot are the slots that will move: the highest of the first node.
@@ -47,7 +48,7 @@ func (m *jobMover) hot(t *testing.T) (slots []uint16) {
 			slots = append(slots, uint16(slot))
 		}
 	}
-	return slots[len(slots)-movedSlots:]
+	return slots[len(slots)-m.slots:]
 }
 
 // run moves slots to and fro until the time is over, and ends with them at home. Then it calls after.
@@ -68,7 +69,7 @@ func (m *jobMover) round() error {
 
 func (m *jobMover) away() error {
 	a, b := m.cluster.Nodes[0], m.cluster.Nodes[1]
-	return m.job(a, b, "RESHARD", "FROM", a.Addr, "TO", b.Addr, "SLOTS", strconv.Itoa(movedSlots))
+	return m.job(a, b, "RESHARD", "FROM", a.Addr, "TO", b.Addr, "SLOTS", strconv.Itoa(m.slots))
 }
 
 func (m *jobMover) home() error {
@@ -104,8 +105,8 @@ func (m *jobMover) job(from, to *testcluster.Node, command ...string) error {
 		}
 	}
 	// A rebalance may also give the one slot that three nodes cannot share to another of them.
-	if done := int(st["slots-done"].Int); meant < movedSlots-1 || moved != done {
-		return fmt.Errorf("%v: %d slots moved, %d as wanted, %d says the job, %d were wanted", command, moved, meant, done, movedSlots)
+	if done := int(st["slots-done"].Int); meant < m.slots-1 || moved != done {
+		return fmt.Errorf("%v: %d slots moved, %d as wanted, %d says the job, %d were wanted", command, moved, meant, done, m.slots)
 	}
 	if n := st["client-errors"].Int; n != 0 {
 		return fmt.Errorf("%v: the job counts %d errors of clients, after %v and %d retries", command, n, time.Since(start), st["retries"].Int)
