@@ -99,6 +99,7 @@ func (h *hub) through(f *feed, e *entry) {
 		h.refusedOwn(f, e)
 	default:
 		h.checkWide(e.topics)
+		h.stays(f, e.topics)
 	}
 	if e.err != nil && e.leave && (e.ch == nil || resp.Classify(e.err) == resp.Moved) {
 		f.c.close(nil) // it would go on telling: it is a replica now, or the user may not unsubscribe
@@ -240,6 +241,9 @@ func (h *hub) misplaced(f *feed, e *entry) bool {
 func (h *hub) refusedOwn(f *feed, e *entry) {
 	switch {
 	case h.misplaced(f, e):
+		if resp.Classify(e.err) == resp.Moved {
+			h.leaves(f, e.topics)
+		}
 		h.backOff()
 		h.restrand(e.topics)
 	case len(e.topics) > 1:

@@ -1,8 +1,11 @@
 package proxy
 
+import "slotproxy/router"
+
 // Sharded channels are heard at the owner of their slot. When the slot leaves a node, that ends the subscriptions there
 // with a message of its own, which clients do not see: behind it nothing comes from this node, and the channel is
-// subscribed at the new owner. A node that says nothing is left after a while.
+// subscribed at the new owner. A node that says nothing is asked after a while, and left when it is not the owner: one that
+// is takes messages, from a publisher of whom we know nothing yet perhaps, and who leaves it would miss them.
 
 // moveAfter is how long the old node of a slot may take to end a subscription: longer than the nodes need to agree.
 const moveAfter = int64(500e6)
@@ -73,15 +76,38 @@ func (h *hub) misses(t *topic) {
 	}
 }
 
-// checkShards leaves nodes that no longer own the slot and have not said so.
+// checkShards asks the nodes that should no longer own the slot and have not said so, by subscribing once more.
 func (h *hub) checkShards() {
-	g := grouping{leave: true}
+	g := grouping{}
 	for _, t := range h.topics[shardTopic] {
 		h.followSlot(t)
-		if t.elsewhere != 0 && h.l.now-t.elsewhere >= moveAfter && t.parting == 0 {
+		if t.elsewhere != 0 && h.l.now-t.elsewhere >= moveAfter && t.parting+t.asked == 0 {
 			for _, f := range t.at {
 				g.add(f, t)
 			}
+		}
+	}
+	h.sendGroups(g, nil)
+}
+
+// stays takes the word of a node that it owns the slot of topics. It is asked again as long as we believe something else.
+func (h *hub) stays(f *feed, topics []*topic) {
+	for _, t := range topics {
+		if t.kind != shardTopic || t.elsewhere == 0 || !t.isAt(f) {
+			continue
+		}
+		t.elsewhere = 0
+		h.followSlot(t)
+		h.l.hint(router.Hint{Cause: router.Moved, Slot: t.slot, HasSlot: true, Addr: f.n.addr})
+	}
+}
+
+// leaves ends subscriptions at a node that has said that another one owns their slot.
+func (h *hub) leaves(f *feed, topics []*topic) {
+	g := grouping{leave: true}
+	for _, t := range topics {
+		if t.kind == shardTopic && t.isAt(f) && t.parting == 0 {
+			g.add(f, t)
 		}
 	}
 	h.sendGroups(g, nil)

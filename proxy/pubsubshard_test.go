@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"slotproxy/internal/testnode"
+	"slotproxy/router"
 )
 
 // confirms answers an SSUBSCRIBE of one channel.
@@ -54,6 +55,48 @@ func TestAMessageWaitsUntilTheSubscribersAreWhereItGoes(t *testing.T) {
 	if got := arrivals(s.next, "SPUBLISH"); got != "SPUBLISH {t}c 1, SPUBLISH {t}c 2" {
 		t.Errorf("the new owner saw %q", got)
 	}
+}
+
+// The publisher's loop is the one that is wrong. Who left the owner for its sake could miss what it then takes.
+func TestASubscriberDoesNotLeaveTheOwnerForAPublisherWhoBelievesInAnotherNode(t *testing.T) {
+	s := script(t, Config{Loops: 2})
+	s.owner.Every("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.owner.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
+	s.owner.Every("SPUBLISH ...", testnode.Raw(":1\r\n"))
+	s.next.Every("SPUBLISH ...", testnode.Moved(s.slot, s.owner.Addr()))
+	s.send("SSUBSCRIBE {t}c")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1))
+	var d *client
+	for there := false; !there; { // on the other loop
+		d = s.another()
+		d.send("PING")
+		d.want("+PONG")
+		s.proxy.ask(time.Second, func(l *loop) {
+			if len(l.hubs) == 0 && len(l.sessions) > 0 {
+				there = true
+				l.setOwner(uint16(s.slot), l.nodeAt(s.next.Addr()))
+			}
+		})
+	}
+	d.send("SPUBLISH {t}c 1")
+	s.owner.Wait(t, "SSUBSCRIBE {t}c", 2) // it is asked
+	d.want(":1")
+	if got := s.owner.Seen("SUNSUBSCRIBE {t}c"); len(got) > 0 {
+		t.Errorf("the owner was told %v", got)
+	}
+}
+
+func TestANodeThatHasLostItsSlotAndDoesNotSaySoIsLeft(t *testing.T) {
+	s := script(t, Config{Loops: 1})
+	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+	s.owner.Every("SSUBSCRIBE {t}c", testnode.Moved(s.slot, s.next.Addr()))
+	s.owner.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
+	s.next.Every("SSUBSCRIBE {t}c", confirms("{t}c"), testnode.Raw(heard(3, "smessage", "{t}c", "1")))
+	s.send("SSUBSCRIBE {t}c")
+	s.want(confirmation(2, "ssubscribe", "{t}c", 1))
+	s.set.Give(s.slot, indexOf(s.set, s.next))
+	s.proxy.ask(time.Second, func(l *loop) { l.hint(router.Hint{Cause: router.Moved, Addr: s.next.Addr()}) })
+	s.want(heard(2, "smessage", "{t}c", "1"))
 }
 
 // busy is what a node says while a script does not end.
