@@ -31,6 +31,8 @@ func (c *counters) ended(state string) {
 		switch state {
 		case Success:
 			m.Succeeded++
+		case Partial:
+			m.Partial++
 		case Cancelled:
 			m.Cancelled++
 		default:

@@ -164,9 +164,10 @@ var table = []metric{
 		"For longer than the job's estimate: PROXY JOBS says what it waits for.",
 		func(out *sink, _ *Counters, e *Extra) { out.flag(e.Moves.Running) }},
 	{"migration_jobs_total", counter, "", []string{"state"}, "Jobs that have ended.",
-		"After a failed one: its reason in PROXY JOBS says whether slots are open, PROXY CHECK and PROXY FIX what to do.",
+		"partial: PROXY JOB names the slots that have stayed and why. failed: its reason in PROXY JOBS says whether slots are open, PROXY CHECK and PROXY FIX what to do.",
 		func(out *sink, _ *Counters, e *Extra) {
 			out.count(e.Moves.Succeeded, "success")
+			out.count(e.Moves.Partial, "partial")
 			out.count(e.Moves.Failed, "failed")
 			out.count(e.Moves.Cancelled, "cancelled")
 		}},
