@@ -207,7 +207,7 @@ func (w *watch) ops() *[router.Slots]int64 {
 		old = w.samples[1]
 	}
 	w.mu.Unlock()
-	if old.ops == nil {
+	if old.ops == nil || w.now().Sub(old.at) < opsLeast {
 		return nil
 	}
 	var out [router.Slots]int64
