@@ -413,10 +413,13 @@ func (c *Coordinator) job(id string) *job {
 }
 
 // Running tells whether a job is under way, a paused one too.
-func (c *Coordinator) Running() bool {
+func (c *Coordinator) Running() bool { return c.underWay() != nil }
+
+// underWay is the job that runs or is paused, nil for none.
+func (c *Coordinator) underWay() *job {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.current != nil
+	return c.current
 }
 
 // Pause lets a job finish the slots in hand and begin no others.

@@ -149,6 +149,9 @@ func TestAJobIsPausedResumedAndCancelled(t *testing.T) {
 	if st.SlotsDone == 0 || st.SlotsDone == 3000 || b.gate.count() > 0 || !b.c.Running() {
 		t.Errorf("paused with %d of 3000 slots done, %d held", st.SlotsDone, b.gate.count())
 	}
+	if m := b.c.Counters(); !m.Running || !m.Paused || m.SlotsLeft != 3000-st.SlotsDone {
+		t.Errorf("with %d of 3000 slots done a scrape shows %+v", st.SlotsDone, m)
+	}
 	if err := b.c.Resume(id, "test"); err != nil {
 		t.Fatal(err)
 	}
@@ -156,6 +159,9 @@ func TestAJobIsPausedResumedAndCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	st = b.ended(id, Cancelled)
+	if m := b.c.Counters(); m.Running || m.Paused || m.SlotsLeft != 0 {
+		t.Errorf("at its end a scrape shows %+v", m)
+	}
 	if st.SlotsDone != b.f.owned(3) {
 		t.Errorf("%d slots are done and %d have moved", st.SlotsDone, b.f.owned(3))
 	}
