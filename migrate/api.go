@@ -40,6 +40,7 @@ const (
 	PausedJob = machine.Paused
 	Stopping  = machine.Stopping
 	Success   = machine.Success
+	Partial   = machine.Partial
 	Failed    = machine.Failed
 	Cancelled = machine.Cancelled
 )

@@ -55,6 +55,8 @@ type Coordinator struct {
 	// engine makes what does the steps of a job, and core what decides on them. Tests replace them before Run.
 	engine func(*drive) runner
 	core   func(machine.Spec, []journal.Record) core
+	// opsWait is how long slots are watched for a plan about what they have to do. Tests shorten it before the first one.
+	opsWait time.Duration
 
 	mu      sync.Mutex
 	jobs    []*job // guarded by mu: history and the running one, the oldest first
@@ -104,7 +106,7 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Log, store: store, name: presenceName(instance, fence), own: newOwnIDs(),
-		begun: make(chan *drive, 1), ended: make(chan struct{}), rest: make(chan struct{}), freed: make(chan struct{}, 1), load: newWatch(cfg.Load, cfg.Now), busy: unread,
+		opsWait: opsWait, begun: make(chan *drive, 1), ended: make(chan struct{}), rest: make(chan struct{}), freed: make(chan struct{}, 1), load: newWatch(cfg.Load, cfg.Now), busy: unread,
 	}
 	c.check, c.engine, c.core = c.agreement, c.newEngine, newCore
 	if err := c.recall(); err != nil {
@@ -236,6 +238,9 @@ func (c *Coordinator) unfinished() []*job {
 // Plan says what a goal takes, and changes nothing.
 func (c *Coordinator) Plan(ctx context.Context, g Goal) (*plan.Plan, error) {
 	s, err := c.survey(ctx, withCounts)
+	if err == nil && asksOps(&g) {
+		s, err = c.weigh(ctx, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -408,10 +413,13 @@ func (c *Coordinator) job(id string) *job {
 }
 
 // Running tells whether a job is under way, a paused one too.
-func (c *Coordinator) Running() bool {
+func (c *Coordinator) Running() bool { return c.underWay() != nil }
+
+// underWay is the job that runs or is paused, nil for none.
+func (c *Coordinator) underWay() *job {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.current != nil
+	return c.current
 }
 
 // Pause lets a job finish the slots in hand and begin no others.

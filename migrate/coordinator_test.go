@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,36 @@ func TestAJobThatLeavesSomethingToSeeToSaysSo(t *testing.T) {
 	b.stop()
 	if st, _ := newBench(t, dir, b.f, nil).c.Job("1"); st.Reason != want {
 		t.Errorf("after a restart it says %q", st.Reason)
+	}
+}
+
+func TestAJobThatCannotMoveEverythingIsNoSuccess(t *testing.T) {
+	dir := t.TempDir()
+	stuck := map[uint16]bool{7: true}
+	b := newBench(t, dir, newFakeCluster(4), func(_ context.Context, u machine.Unit, s machine.Step) *machine.Result {
+		if s == machine.Prepare && slices.ContainsFunc(u.Slots, func(x uint16) bool { return stuck[x] }) {
+			return &machine.Result{Outcome: machine.Blocked, Reason: "big key"}
+		}
+		return nil
+	}).run()
+	p, err := b.c.Plan(context.Background(), Goal{Kind: MoveSlots, To: b.f.addr(3), Ranges: [][2]uint16{{5, 9}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := b.c.Start(context.Background(), p, machine.Options{}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "1 slots were not moved: big key"
+	if st := b.ended(id, Partial); st.SlotsDone != 4 || st.Reason != want || !slices.Equal(st.Blocked, []string{"7: big key"}) {
+		t.Errorf("it says %q of %d slots and shows %q", st.Reason, st.SlotsDone, st.Blocked)
+	}
+	if m := b.c.Counters(); m.Partial != 1 || m.Succeeded != 0 {
+		t.Errorf("it is counted as %+v", m)
+	}
+	b.stop()
+	if st, _ := newBench(t, dir, b.f, nil).c.Job(id); st.State != Partial || st.Reason != want {
+		t.Errorf("after a restart it is %s, %q", st.State, st.Reason)
 	}
 }
 
@@ -118,6 +149,9 @@ func TestAJobIsPausedResumedAndCancelled(t *testing.T) {
 	if st.SlotsDone == 0 || st.SlotsDone == 3000 || b.gate.count() > 0 || !b.c.Running() {
 		t.Errorf("paused with %d of 3000 slots done, %d held", st.SlotsDone, b.gate.count())
 	}
+	if m := b.c.Counters(); !m.Running || !m.Paused || m.SlotsLeft != 3000-st.SlotsDone {
+		t.Errorf("with %d of 3000 slots done a scrape shows %+v", st.SlotsDone, m)
+	}
 	if err := b.c.Resume(id, "test"); err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +159,9 @@ func TestAJobIsPausedResumedAndCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	st = b.ended(id, Cancelled)
+	if m := b.c.Counters(); m.Running || m.Paused || m.SlotsLeft != 0 {
+		t.Errorf("at its end a scrape shows %+v", m)
+	}
 	if st.SlotsDone != b.f.owned(3) {
 		t.Errorf("%d slots are done and %d have moved", st.SlotsDone, b.f.owned(3))
 	}

@@ -87,7 +87,7 @@ func (d *drive) run(ctx context.Context, pool *ants.Pool) {
 	d.job.start(d.c.cfg.Now())
 	v := d.core.View()
 	d.job.restored(&v)
-	d.c.load.begin(d.job, d.pace)
+	d.c.load.begin(ctx, d.job, d.pace)
 	defer d.c.load.end()
 	watched, nursed := make(chan struct{}), make(chan struct{})
 	go d.presence.run(steps, d.foreign, watched)
@@ -250,6 +250,7 @@ func (d *drive) record(ctx context.Context, records []journal.Record) error {
 			}
 		case journal.Ended:
 			d.measure(ctx)
+			d.c.load.glance(ctx) // what clients have noticed until now is in the outcome
 			r.Reason = d.job.doneBut(r.State, r.Reason)
 			r.Spec = d.job.outcome(r.State, r.Reason, d.c.cfg.Now())
 		}

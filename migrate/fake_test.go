@@ -30,6 +30,8 @@ type fakeCluster struct {
 	marks   string                  // further fields of the first node's own line
 	lingers bool                    // nodes do not notice that connections are closed
 	losing  string                  // the command whose next reply gets lost, when the node has carried it out
+	cpu     map[int]int64           // microseconds by slot; nil: the nodes do not say it
+	busy    []int                   // slots whose next look finds a second more
 }
 
 type fakeClient struct {
@@ -125,7 +127,7 @@ func (f *fakeCluster) Do(ctx context.Context, addr string, commands ...[]string)
 			var list []any
 			for s, o := range f.owner {
 				if o == at {
-					list = append(list, []any{int64(s), []any{"key-count", f.keys}})
+					list = append(list, []any{int64(s), f.stats(s)})
 				}
 			}
 			out = append(out, list)
@@ -140,6 +142,20 @@ func (f *fakeCluster) Do(ctx context.Context, addr string, commands ...[]string)
 		}
 	}
 	return out, nil
+}
+
+// stats is what a node says of a slot, which works on.
+func (f *fakeCluster) stats(slot int) []any {
+	stats := []any{"key-count", f.keys}
+	if f.cpu == nil {
+		return stats
+	}
+	defer func() {
+		if slices.Contains(f.busy, slot) {
+			f.cpu[slot] += 1e6
+		}
+	}()
+	return append(stats, "cpu-usec", f.cpu[slot])
 }
 
 func (f *fakeCluster) Session(_ context.Context, addr string) (engine.Session, error) {

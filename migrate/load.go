@@ -24,7 +24,7 @@ type Pulse struct {
 	Waiting   []uint16      // slots with a command that no node would serve yet: while one moves, one with several keys
 	Held      int64         // commands held by gates right now
 	HeldTotal uint64        // commands that gates have held since the start
-	LongHold  time.Duration // longest time that a gate has held a command since the start
+	LongHold  time.Duration // longest time that a gate has held a command that it has let go since the last call
 	P99       time.Duration // of all commands
 }
 

@@ -31,6 +31,8 @@ func (c *counters) ended(state string) {
 		switch state {
 		case Success:
 			m.Succeeded++
+		case Partial:
+			m.Partial++
 		case Cancelled:
 			m.Cancelled++
 		default:
@@ -44,6 +46,9 @@ func (c *Coordinator) Counters() metrics.Moves {
 	c.count.mu.Lock()
 	m := c.count.moves
 	c.count.mu.Unlock()
-	m.Running = c.Running()
+	if j := c.underWay(); j != nil {
+		st := j.snapshot()
+		m.Running, m.Paused, m.SlotsLeft = true, st.State == PausedJob, st.SlotsTotal-st.SlotsDone
+	}
 	return m
 }

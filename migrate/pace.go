@@ -20,8 +20,8 @@ const (
 	leastBytes, mostBytes = 64 << 10, 4 << 20
 	// What a batch is thought to carry before any was measured.
 	startKeyRate, startByteRate = 20_000.0, 20e6 // each second
-	// strictWait is between two batches while a replica lags or memory is short: slow enough to recover, and a job that is
-	// cancelled still ends.
+	// strictWait is between two batches while a replica lags or memory is short: slow enough to recover, and the job still comes to its
+	// end, or to a slot that does not fit any more.
 	strictWait = time.Second
 )
 
@@ -111,12 +111,12 @@ func (p *pacer) Wait(ctx context.Context, source, target string, keys int, bytes
 	p.keyDebt += float64(keys)
 	p.byteDebt += float64(bytes)
 	p.mu.Unlock()
-	for {
+	for scarce := time.Now().Add(strictWait); ; {
 		p.mu.Lock()
 		p.earnLocked()
 		var pause time.Duration
 		if l := p.laneLocked(source); !l.urgent() {
-			pause = p.pauseLocked(l, source, target)
+			pause = p.pauseLocked(l, scarce, source, target)
 		}
 		p.mu.Unlock()
 		if pause <= 0 || waited != nil && waited() {
@@ -197,9 +197,9 @@ func (p *pacer) earnLocked() {
 	}
 }
 
-// pauseLocked is the longest of all reasons to wait, and notes it.
-func (p *pacer) pauseLocked(l *lane, source, target string) time.Duration {
-	pause, why := time.Until(l.free), l.slow
+// pauseLocked is the longest of all reasons to wait, and notes it. What the nodes are short of counts until scarce: it may last for ever.
+func (p *pacer) pauseLocked(l *lane, scarce time.Time, source, target string) time.Duration {
+	pause, why, short := time.Until(l.free), l.slow, ""
 	longer := func(d time.Duration, reason string) {
 		if d > pause {
 			pause, why = d, reason
@@ -213,11 +213,12 @@ func (p *pacer) pauseLocked(l *lane, source, target string) time.Duration {
 	}
 	for _, node := range []string{source, target} {
 		if reason := p.strict[node]; reason != "" && node != "" {
-			longer(strictWait, reason)
+			short = reason
+			longer(time.Until(scarce), reason)
 		}
 	}
 	if p.why = why; pause <= 0 && l.share == 1 {
-		p.why = ""
+		p.why = short
 	}
 	return pause
 }

@@ -81,7 +81,7 @@ func TestKeysThatClientsWaitForAreNotSlowedDown(t *testing.T) {
 	}
 	p.held("a", time.Time{})
 	p.mu.Lock()
-	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
+	pause := p.pauseLocked(p.laneLocked("a"), time.Now().Add(strictWait), "a", "b")
 	p.mu.Unlock()
 	if pause < 30*time.Second {
 		t.Errorf("the debt of 1000 keys at 10 each second is %s", pause)
@@ -195,11 +195,16 @@ func TestSlowClientsSlowTheJobAndCalmLetsItGo(t *testing.T) {
 func TestAShortageSlowsDownAndNeverStops(t *testing.T) {
 	p := testPacer(machine.Options{})
 	p.short("b", "a replica of b is behind")
-	p.mu.Lock()
-	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
-	p.mu.Unlock()
-	if pause != strictWait || p.reason() != "a replica of b is behind" {
-		t.Errorf("pause %s, %q", pause, p.reason())
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	began := time.Now()
+	err := p.Wait(ctx, "a", "b", 1, 1, nil)
+	if took := time.Since(began); err != nil || took < strictWait || p.reason() != "a replica of b is behind" {
+		t.Errorf("a batch goes after %s, %v, %q; want %s, and the reason", took, err, p.reason(), strictWait)
+	}
+	p.settle(ctx, &machine.Unit{Source: "a", Target: "b", Engine: machine.Atomic})
+	if took := time.Since(began); ctx.Err() != nil || took < strictWait+longestRest {
+		t.Errorf("a stream begins after %s, %v; want %s more", took, ctx.Err(), longestRest)
 	}
 	p.short("b", "")
 	if err := p.Wait(context.Background(), "a", "b", 1, 1, nil); err != nil || p.reason() != "" {

@@ -33,9 +33,9 @@ func (p *pacer) gated(held, commands uint64) {
 // settle waits until the debts of a source are paid, and those to the clients that gates have held or streams have slowed down. It comes
 // before a hold, since nothing is waited for behind it, and before a stream, which goes at its own pace.
 func (p *pacer) settle(ctx context.Context, u *machine.Unit) {
-	target, crowd := "", p.heldLocked // batches have asked for the target
+	target, crowd, scarce := "", p.heldLocked, time.Now().Add(strictWait) // batches have asked for the target
 	if u.Engine == machine.Atomic {
-		target, crowd = u.Target, p.owingLocked
+		target, crowd, scarce = u.Target, p.owingLocked, time.Now().Add(longestRest) // a stream is as much as many batches
 		rested := p.owes()
 		defer func() { p.fit(u.Source, rested) }()
 	}
@@ -46,7 +46,7 @@ func (p *pacer) settle(ctx context.Context, u *machine.Unit) {
 		if l == nil { // no batch has gone from there
 			l = &lane{share: 1}
 		}
-		pause := p.pauseLocked(l, u.Source, target)
+		pause := p.pauseLocked(l, scarce, u.Source, target)
 		if pause <= 0 {
 			pause = crowd(began)
 		}

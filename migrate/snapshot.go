@@ -45,6 +45,9 @@ type survey struct {
 	table    *router.Table
 	views    []*router.View
 	versions map[string]version // by node id
+	counted  bool               // Ops of the slots are commands that the data path has counted
+	// cpu is what the nodes say that the slots have taken since some time of their own, in microseconds; nil: they do not say it.
+	cpu *[router.Slots]int64
 	// troubles forbid to move anything now, doubts are what an operator should know.
 	troubles, doubts []string
 }
@@ -106,6 +109,7 @@ func (c *Coordinator) survey(ctx context.Context, counts bool) (*survey, error) 
 		for slot := range s.snap.Stats {
 			s.snap.Stats[slot].Ops = ops[slot]
 		}
+		s.counted = true
 	}
 	return s, nil
 }
@@ -265,9 +269,15 @@ func (s *survey) stats(a *nodeAnswer) {
 	}
 	for _, n := range a.counts {
 		st := &s.snap.Stats[n.slot]
-		st.Keys, st.Ops = n.keys, n.cpu
+		st.Keys = n.keys
 		if total > 0 {
 			st.Bytes = int64(float64(a.info.Dataset()) * float64(n.keys) / float64(total))
+		}
+		if n.cpu > 0 && s.cpu == nil {
+			s.cpu = new([router.Slots]int64)
+		}
+		if s.cpu != nil {
+			s.cpu[n.slot] = n.cpu
 		}
 	}
 }

@@ -100,15 +100,20 @@ func (j *job) warn(text string) {
 	j.warning = text
 }
 
-// doneBut is the reason of a job that has done its work and left something to see to: a node that had failed may have come back
-// with slots open.
+// doneBut is the reason of a job that has done what it could and left something to see to: a node that had failed may have come
+// back with slots open.
 func (j *job) doneBut(state, reason string) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if state != Success || j.warning == "" {
+	switch {
+	case j.warning == "":
 		return reason
+	case state == Success:
+		return joinReasons(reason, "all slots have moved, but "+j.warning)
+	case state == Partial:
+		return joinReasons(reason, j.warning)
 	}
-	return joinReasons(reason, "all slots have moved, but "+j.warning)
+	return reason
 }
 
 // snapshot is the job as it stands now.
@@ -209,7 +214,7 @@ func (j *job) follow(v *machine.View) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	st := &j.status
-	if v.State != Success && v.State != Failed && v.State != Cancelled { // those come with everything else that ends a job
+	if !machine.Over(v.State) { // those come with everything else that ends a job
 		st.State, st.Reason = v.State, v.Reason
 	}
 	st.SlotsTotal, st.SlotsDone = v.SlotsTotal, v.SlotsDone

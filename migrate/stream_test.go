@@ -150,7 +150,7 @@ func TestStreamsKeepToTheBoundsOfTheJob(t *testing.T) {
 	p.streaming(u)
 	p.streamed(u, 60_000, 0)
 	p.mu.Lock()
-	pause := p.pauseLocked(p.laneLocked("a"), "a", "b")
+	pause := p.pauseLocked(p.laneLocked("a"), time.Now().Add(strictWait), "a", "b")
 	p.mu.Unlock()
 	if pause < 30*time.Second || p.reason() != "max_keys_per_second" {
 		t.Errorf("after 60 000 keys at 1000 each second the next stream waits %v, because of %q", pause, p.reason())

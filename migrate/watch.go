@@ -31,12 +31,12 @@ type watch struct {
 	samples [2]opsSample               // guarded by mu: the older first
 	job     *job                       // guarded by mu: nil at rest
 	pace    *pacer                     // guarded by mu: the job's, at rest that of the last one; nil before the first
+	fresh   bool                       // guarded by mu: the next pulse is of the time before the job
 	tail    bool                       // guarded by mu: the next pulse at rest is of the job's last moments too
 	before  uint64                     // guarded by mu: HeldTotal of the last pulse
 	seen    bool                       // guarded by mu: before is known
-	first   time.Duration              // guarded by mu: LongHold when the job began
 	now     func() time.Time
-	wake    chan struct{} // from begin to run: a job's pulses begin with it
+	asked   chan chan struct{} // from glance to run, which closes what it gets when it has looked
 }
 
 type opsSample struct {
@@ -52,7 +52,7 @@ type notice struct {
 }
 
 func newWatch(load Load, now func() time.Time) *watch {
-	return &watch{load: load, rest: map[string][]time.Duration{}, now: now, wake: make(chan struct{}, 1)}
+	return &watch{load: load, rest: map[string][]time.Duration{}, now: now, asked: make(chan chan struct{})}
 }
 
 // run looks until ctx ends.
@@ -61,13 +61,17 @@ func (w *watch) run(ctx context.Context) {
 	defer timer.Stop()
 	lastTick := time.Now()
 	for {
+		var waits chan struct{}
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.wake:
+		case waits = <-w.asked:
 		case <-timer.C:
 		}
 		working := w.look()
+		if waits != nil {
+			close(waits)
+		}
 		if time.Since(lastTick) >= time.Second {
 			lastTick = time.Now()
 			w.tick()
@@ -77,6 +81,20 @@ func (w *watch) run(ctx context.Context) {
 		} else {
 			timer.Reset(beat)
 		}
+	}
+}
+
+// glance lets run take a pulse now, and waits for it unless ctx ends.
+func (w *watch) glance(ctx context.Context) {
+	seen := make(chan struct{})
+	select {
+	case w.asked <- seen:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-seen:
+	case <-ctx.Done():
 	}
 }
 
@@ -96,22 +114,18 @@ func (w *watch) look() (working bool) {
 	if p.Nodes == nil { // a loop has not answered: the next pulse has it all
 		return w.job != nil
 	}
-	n := notice{redirects: p.Redirects, errors: p.Errors}
+	n := notice{redirects: p.Redirects, errors: p.Errors, longHold: p.LongHold}
 	if w.seen {
 		n.held = p.HeldTotal - w.before
 	}
 	w.before, w.seen = p.HeldTotal, true
 	w.paceLocked(&p, n.held)
-	if w.job == nil {
-		w.first = p.LongHold
+	if w.atRestLocked() {
 		if !w.tail {
 			w.baseLocked(&p)
 		}
-		w.tail = false
-		return false
-	}
-	if p.LongHold > w.first {
-		n.longHold = p.LongHold
+		w.fresh, w.tail = false, false
+		return w.job != nil
 	}
 	w.pace.want(w.job.sourcesOf(p.Waiting))
 	n.pace = w.pace.reason()
@@ -119,12 +133,15 @@ func (w *watch) look() (working bool) {
 	return true
 }
 
+// atRestLocked tells that no job has been under way since the last pulse, but for the last moments of one.
+func (w *watch) atRestLocked() bool { return w.job == nil || w.fresh }
+
 // paceLocked tells the pacer. At rest it is for the next job, which inherits.
 func (w *watch) paceLocked(p *Pulse, held uint64) {
 	switch {
 	case w.pace == nil:
 		return
-	case w.job == nil && !w.tail:
+	case w.atRestLocked() && !w.tail:
 		w.pace.recover(p)
 	default:
 		w.pace.feel(p)
@@ -157,8 +174,13 @@ func (w *watch) restLocked(addr string, p99 time.Duration) {
 	w.rest[addr] = list
 }
 
-// begin follows a job.
-func (w *watch) begin(j *job, p *pacer) {
+// begin follows a job. What clients have noticed before is not its doing: a pulse sets it apart.
+func (w *watch) begin(ctx context.Context, j *job, p *pacer) {
+	w.follow(j, p)
+	w.glance(ctx)
+}
+
+func (w *watch) follow(j *job, p *pacer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	base := make(map[string]time.Duration, len(w.rest))
@@ -170,11 +192,7 @@ func (w *watch) begin(j *job, p *pacer) {
 		p.inherit(w.pace)
 	}
 	p.compare(base)
-	w.job, w.pace = j, p
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	w.job, w.pace, w.fresh = j, p, true
 }
 
 func (w *watch) end() {
@@ -207,7 +225,7 @@ func (w *watch) ops() *[router.Slots]int64 {
 		old = w.samples[1]
 	}
 	w.mu.Unlock()
-	if old.ops == nil {
+	if old.ops == nil || w.now().Sub(old.at) < opsLeast {
 		return nil
 	}
 	var out [router.Slots]int64

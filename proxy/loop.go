@@ -83,7 +83,7 @@ type loop struct {
 	opened      []*gate           // opened in this iteration, and to be dealt with
 	parked      []*session        // have commands that a gate holds back
 	wide        int               // commands on the whole keyspace that are under way, and their parts that are in flight
-	longHold    int64             // the longest time that a gate has held a command
+	longHold    int64             // the longest time that a gate has held a command since the last pulse
 	faults      uint64            // errors of the proxy's own that clients got by the cluster's fault
 	took        times             // from read to answered, of all but blocking commands
 	moves       uint64            // changes of a slot's owner so far

@@ -21,7 +21,7 @@ type Pulse struct {
 	Waiting   []uint16             // slots with a command that no node would serve yet, sorted: while one moves, one with several keys
 	Held      int64                // commands held by gates right now
 	HeldTotal uint64               // commands that gates have held since the start
-	LongHold  time.Duration        // longest time that a gate has held a command since the start
+	LongHold  time.Duration        // longest time that a gate has held a command that it has let go since the last call
 	P99       time.Duration        // of all commands but those that wait for other clients, from read to answered
 }
 
@@ -98,7 +98,7 @@ func bucketEnd(i int) time.Duration {
 	return time.Duration(i&3+5) << (i/4 - 1)
 }
 
-// sample is what the loops have counted since the start.
+// sample is what the loops have counted since the start; longHold since the last one.
 type sample struct {
 	at                time.Time
 	nodes             map[string]*times
@@ -114,6 +114,7 @@ type sample struct {
 type pulses struct {
 	mu   sync.Mutex
 	last sample // guarded by mu
+	hold int64  // guarded by mu: the longest hold since the last call that all loops have answered
 }
 
 // askTime is how long the loops may take to tell what they have counted. A loop that is stuck for longer has other
@@ -126,6 +127,7 @@ func (p *Proxy) Pulse() Pulse {
 	p.pulses.mu.Lock()
 	defer p.pulses.mu.Unlock()
 	now, whole := p.sample()
+	p.pulses.hold = max(p.pulses.hold, now.longHold)
 	last := &p.pulses.last
 	if last.at.IsZero() {
 		last.at = p.started
@@ -138,7 +140,7 @@ func (p *Proxy) Pulse() Pulse {
 	out := Pulse{
 		Span: now.at.Sub(last.at), Nodes: make(map[string]NodePulse, len(now.nodes)),
 		Errors: now.errors - last.errors, Redirects: now.redirects - last.redirects, Waiting: slices.Compact(now.waiting),
-		Held: now.held, HeldTotal: now.heldTotal, LongHold: time.Duration(now.longHold), P99: all.quantile(0.99),
+		Held: now.held, HeldTotal: now.heldTotal, LongHold: time.Duration(p.pulses.hold), P99: all.quantile(0.99),
 	}
 	var none times
 	for addr, t := range now.nodes {
@@ -149,7 +151,7 @@ func (p *Proxy) Pulse() Pulse {
 		d := t.since(before)
 		out.Nodes[addr] = NodePulse{Commands: d.count(), P50: d.quantile(0.5), P99: d.quantile(0.99), Over: d.over}
 	}
-	p.pulses.last = now
+	p.pulses.last, p.pulses.hold = now, 0
 	return out
 }
 
@@ -194,7 +196,7 @@ func (l *loop) addSample(sum *sample) {
 		sum.held += s.gatedNow()
 	}
 	sum.heldTotal += l.stats.GateHeld
-	sum.longHold = max(sum.longHold, l.longHold)
+	sum.longHold, l.longHold = max(sum.longHold, l.longHold), 0
 }
 
 // refusedFor is how long a command counts as waiting for a half moved slot after a node has refused it: it goes again before

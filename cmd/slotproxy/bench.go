@@ -52,7 +52,7 @@ Without --rate a client sends when it has its replies, as valkey-benchmark does 
 --rate commands are due by the clock, whether or not earlier ones were answered, and measured from when they were due (an open load):
 it shows what users would wait. The keys bench:000000000000 and following are written first and stay; --fill=false leaves that out.
 
-Exit codes: 0 fine, 1 it broke or an operation failed, 2 usage, 5 the job of --during failed, 130 interrupted.`
+Exit codes: 0 fine, 1 it broke or an operation failed, 2 usage, 5 the job of --during has not moved everything, 130 interrupted.`
 
 func benchCommand() *cobra.Command {
 	f := &benchFlags{}

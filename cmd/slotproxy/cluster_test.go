@@ -94,7 +94,7 @@ func TestCommandLinesBecomeAdminCommands(t *testing.T) {
 
 func TestAJobsEndIsTheExitCode(t *testing.T) {
 	f, addr := fakeAdmin(t, admin.Config{})
-	for state, want := range map[string]int{migrate.Success: exitOK, migrate.Failed: exitJob, migrate.Cancelled: exitJob} {
+	for state, want := range map[string]int{migrate.Success: exitOK, migrate.Partial: exitJob, migrate.Failed: exitJob, migrate.Cancelled: exitJob} {
 		f.mu.Lock()
 		f.ends, f.looks = state, 2
 		f.mu.Unlock()

@@ -94,7 +94,7 @@ func (o *operation) job(ctx context.Context, id string) (answer any, j *jobView,
 
 // ended says whether a job's state is its last.
 func (j *jobView) ended() bool {
-	return j.State == "success" || j.State == "failed" || j.State == "cancelled"
+	return j.State == "success" || j.State == "partial" || j.State == "failed" || j.State == "cancelled"
 }
 
 // watch shows a job until it ends, or until somebody has seen enough. A job of a proxy goes on then; one of this process

@@ -187,6 +187,7 @@ func infoMigration(s *server, _ *metrics.Counters, e *metrics.Extra) []line {
 		{"coordinator", "ok"},
 		{"job_running", bit(m.Running)},
 		{"jobs_succeeded", m.Succeeded},
+		{"jobs_partial", m.Partial},
 		{"jobs_failed", m.Failed},
 		{"jobs_cancelled", m.Cancelled},
 		{"slots_moved", m.Slots},

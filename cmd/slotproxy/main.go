@@ -25,7 +25,7 @@ const (
 	exitUsage     = 2   // the command line cannot be understood
 	exitConfig    = 3   // the configuration is wrong
 	exitBind      = 4   // an address, file or socket cannot be opened
-	exitJob       = 5   // a job has failed or was cancelled
+	exitJob       = 5   // a job has not moved everything: partial, failed or cancelled
 	exitDrainCut  = 6   // the drain had to cut commands under way
 	exitInterrupt = 130 // a second SIGINT
 	exitTerminate = 143 // a second SIGTERM
@@ -80,7 +80,7 @@ func rootCommand() *cobra.Command {
 			"  slotproxy serve --cluster 127.0.0.1:7000           your cluster\n" +
 			"  slotproxy cluster reshard                          moves its slots\n" +
 			"  slotproxy bench                                    measures what the proxy costs\n\n" +
-			"Exit codes: 0 fine, 1 failure, 2 usage, 3 configuration, 4 cannot bind or open, 5 a job failed or was cancelled,\n" +
+			"Exit codes: 0 fine, 1 failure, 2 usage, 3 configuration, 4 cannot bind or open, 5 a job has not moved everything,\n" +
 			"6 the drain cut commands under way, 130 and 143 stopped at once by a signal.",
 		Version:       version,
 		SilenceErrors: true,

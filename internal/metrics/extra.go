@@ -48,8 +48,10 @@ type SlotStates [numSlotStates]int
 
 // Moves counts what the coordinator has done since the start of the process.
 type Moves struct {
-	Running                      bool // a job is under way
-	Succeeded, Failed, Cancelled uint64
-	Slots, Keys, Bytes           uint64
-	Holds, Retries               uint64
+	Running                               bool // a job is under way
+	Paused                                bool // it rests until an operator resumes it
+	SlotsLeft                             int  // of it
+	Succeeded, Partial, Failed, Cancelled uint64
+	Slots, Keys, Bytes                    uint64
+	Holds, Retries                        uint64
 }

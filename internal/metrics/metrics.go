@@ -163,10 +163,17 @@ var table = []metric{
 	{"migration_running", gauge, "", nil, "1 while a job of the coordinator is under way, a paused one too.",
 		"For longer than the job's estimate: PROXY JOBS says what it waits for.",
 		func(out *sink, _ *Counters, e *Extra) { out.flag(e.Moves.Running) }},
+	{"migration_paused", gauge, "", nil, "1 while the job that is under way is paused.",
+		"It goes on with PROXY RESUME.",
+		func(out *sink, _ *Counters, e *Extra) { out.flag(e.Moves.Paused) }},
+	{"migration_slots_left", gauge, "", nil, "Slots that the job under way has not moved yet; 0 when there is none.",
+		"Does not fall while the job is not paused: PROXY JOB says what it waits for, and which slots it cannot move.",
+		func(out *sink, _ *Counters, e *Extra) { out.count(uint64(e.Moves.SlotsLeft)) }},
 	{"migration_jobs_total", counter, "", []string{"state"}, "Jobs that have ended.",
-		"After a failed one: its reason in PROXY JOBS says whether slots are open, PROXY CHECK and PROXY FIX what to do.",
+		"partial: PROXY JOB names the slots that have stayed and why. failed: its reason in PROXY JOBS says whether slots are open, PROXY CHECK and PROXY FIX what to do.",
 		func(out *sink, _ *Counters, e *Extra) {
 			out.count(e.Moves.Succeeded, "success")
+			out.count(e.Moves.Partial, "partial")
 			out.count(e.Moves.Failed, "failed")
 			out.count(e.Moves.Cancelled, "cancelled")
 		}},

@@ -69,3 +69,19 @@ func TestPartsOfAValueAreFoundByTheirWholeName(t *testing.T) {
 		}
 	}
 }
+
+func TestATargetThatIsFullStillTakesSlotsWithoutKeys(t *testing.T) {
+	j := &job{}
+	for _, tt := range []struct {
+		used, limit string
+		bytes       int64
+		fits        bool
+	}{
+		{"99", "100", 0, true}, {"99", "100", 1, false}, {"97", "100", 1, true}, {"97", "100", 2, false}, {"1000", "0", 1 << 40, true},
+	} {
+		err := j.checkMemory(Info{"used_memory": tt.used, "maxmemory": tt.limit}, tt.bytes)
+		if (err == nil) != tt.fits {
+			t.Errorf("%d bytes more on a target that uses %s of %s: %v, want that they fit: %v", tt.bytes, tt.used, tt.limit, err, tt.fits)
+		}
+	}
+}

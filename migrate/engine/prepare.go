@@ -135,10 +135,10 @@ func (j *job) weighSource(ctx context.Context) error {
 	return nil
 }
 
-// checkMemory refuses what would not fit. The margin is for what else the target gets meanwhile.
+// checkMemory refuses what would not fit; slots without keys always do. The margin is for what else the target gets meanwhile.
 func (j *job) checkMemory(info Info, bytes int64) error {
 	used, limit := info.Number("used_memory"), info.Number("maxmemory")
-	if limit > 0 && used+bytes > limit-limit/50 {
+	if limit > 0 && bytes > 0 && used+bytes > limit-limit/50 {
 		return fail(machine.Blocked, "the target uses %d of %d bytes of memory, and these slots need about %d", used, limit, bytes)
 	}
 	return nil

@@ -53,7 +53,7 @@ type Record struct {
 	Job    string          `json:"job"`
 	Kind   string          `json:"kind"`
 	Unit   *Unit           `json:"unit,omitempty"`
-	State  string          `json:"state,omitempty"`  // of Ended: success, failed, cancelled
+	State  string          `json:"state,omitempty"`  // of Ended: success, partial, failed, cancelled
 	Reason string          `json:"reason,omitempty"` // for people
 	Spec   json.RawMessage `json:"spec,omitempty"`   // of JobCreated
 }

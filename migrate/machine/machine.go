@@ -15,7 +15,8 @@ const (
 	Pausing   = "pausing" // finishes the units in hand
 	Paused    = "paused"
 	Stopping  = "cancelling" // finishes or rolls back the units in hand
-	Success   = "success"
+	Success   = "success"    // all of it has moved
+	Partial   = "partial"    // some of it has moved; of what is blocked, nothing is open
 	Failed    = "failed"
 	Cancelled = "cancelled"
 )
@@ -110,8 +111,11 @@ func (m *Machine) settle() []Effect {
 }
 
 // Over says that the job has ended: there will be no more effects.
-func (m *Machine) Over() bool {
-	return m.state == Success || m.state == Failed || m.state == Cancelled
+func (m *Machine) Over() bool { return Over(m.state) }
+
+// Over tells the states that a job does not leave.
+func Over(state string) bool {
+	return state == Success || state == Partial || state == Failed || state == Cancelled
 }
 
 // may tells that units that are not open yet may go on.
@@ -188,23 +192,27 @@ func (m *Machine) conclude() {
 	case m.end != "":
 		m.ended(m.end)
 	case m.state == Running && len(m.units) == 0 && !m.pending():
-		m.succeeded()
+		m.triedAll()
 	}
 }
 
-func (m *Machine) succeeded() {
+// triedAll ends a job that has tried all slots. Only one that has moved them all is a success: scripts go on behind it, and what
+// follows an evacuation is the removal of the node.
+func (m *Machine) triedAll() {
 	n := 0
 	for _, b := range m.blocked {
 		n += len(b.Slots)
 	}
-	if n > 0 {
-		m.reason = fmt.Sprintf("%d slots were not moved: %s", n, m.blocked[0].Reason)
+	if n == 0 {
+		m.ended(Success)
+		return
 	}
-	if n > 0 && m.slotsDone == 0 {
+	m.reason = fmt.Sprintf("%d slots were not moved: %s", n, m.blocked[0].Reason)
+	if m.slotsDone == 0 {
 		m.ended(Failed)
 		return
 	}
-	m.ended(Success)
+	m.ended(Partial)
 }
 
 func (m *Machine) ended(state string) {

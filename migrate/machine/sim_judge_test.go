@@ -124,8 +124,8 @@ func (s *sim) judge() {
 		}
 	}
 	switch v := s.m.View(); {
-	case v.State == Success:
-		s.judgeSuccess(excused)
+	case v.State == Success, v.State == Partial:
+		s.judgeMoved(excused)
 	case s.kindly():
 		w.violated("for no reason: %s, %s", v.State, v.Reason)
 	}
@@ -174,24 +174,28 @@ func (s *sim) kindly() bool {
 
 func (s *sim) slotsMoved() int { return s.m.View().SlotsDone }
 
-func (s *sim) judgeSuccess(excused [simSlots]bool) {
-	blocked := map[uint16]bool{}
-	for _, b := range s.m.View().Blocked {
+// judgeMoved looks at a job that has tried all slots: only one that has moved every one of them is a success.
+func (s *sim) judgeMoved(excused [simSlots]bool) {
+	v, blocked := s.m.View(), map[uint16]bool{}
+	for _, b := range v.Blocked {
 		for _, x := range b.Slots {
 			blocked[x] = true
 		}
+	}
+	if (v.State == Success) != (len(blocked) == 0) {
+		s.w.violated("%s, and %d slots have not moved", v.State, len(blocked))
 	}
 	for _, mv := range s.spec.Plan.Moves {
 		to := s.w.shards[s.w.node(mv.Target).shard].primary
 		for _, x := range mv.Slots {
 			if !to.owns(int(x)) && !blocked[x] {
-				s.w.violated("success, but slot %d is not at %s", x, to.id)
+				s.w.violated("%s, but slot %d is not at %s", v.State, x, to.id)
 			}
 			if blocked[x] && s.kindly() && !s.big[x] {
 				s.w.violated("slot %d is blocked for no reason", x)
 			}
 			if excused[x] {
-				s.w.violated("success, and slot %d is named as left over", x)
+				s.w.violated("%s, and slot %d is named as left over", v.State, x)
 			}
 		}
 	}

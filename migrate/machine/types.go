@@ -131,7 +131,7 @@ type Wait struct {
 	For           time.Duration
 }
 
-// Ended is the last effect: Success, Failed or Cancelled.
+// Ended is the last effect: Success, Partial, Failed or Cancelled.
 type Ended struct{ State, Reason string }
 
 // Options bound a job. Zero fields get the defaults.

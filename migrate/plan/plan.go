@@ -32,7 +32,7 @@ type Node struct {
 type SlotStat struct {
 	Keys  int64
 	Bytes int64 // estimate, 0: not known
-	Ops   int64 // commands in the last minute or so, a measure to compare slots with
+	Ops   int64 // commands in the last minute or so, or the time that they took: a measure to compare slots with; 0: none, or not known
 }
 
 // Move is work for one pair of nodes. Source and Target are node IDs.

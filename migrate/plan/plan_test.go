@@ -86,6 +86,12 @@ func TestGoalsEndAsTheyShould(t *testing.T) {
 		{"rebalance below the threshold", func() (*Plan, error) { return Rebalance(cluster(8200, 8184), Balance{}) }, []int{8200, 8184}, 0, ""},
 		{"rebalance above a small threshold", func() (*Plan, error) { return Rebalance(cluster(8200, 8184), Balance{Threshold: 0.01}) }, []int{8192, 8192}, 8, ""},
 		{"rebalance by what is not known", func() (*Plan, error) { return Rebalance(cluster(8200, 8184), Balance{By: "keys"}) }, nil, 0, "not known"},
+		{"rebalance by commands that nobody has counted", func() (*Plan, error) {
+			s := cluster(8200, 8184)
+			s.Stats = make([]SlotStat, router.Slots)
+			s.Stats[0].Keys = 1000
+			return Rebalance(s, Balance{By: "OPS"})
+		}, nil, 0, "not known"},
 		{"rebalance by nonsense", func() (*Plan, error) { return Rebalance(cluster(8200, 8184), Balance{By: "mood"}) }, nil, 0, "SLOTS, KEYS or OPS"},
 		{"rebalance onto nobody", func() (*Plan, error) {
 			return Rebalance(cluster(16384), Balance{Weights: map[string]float64{id(0): 0}})

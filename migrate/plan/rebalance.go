@@ -60,7 +60,15 @@ func (s *Snapshot) costs(by string) (cost func(slot uint16) int64, byCost bool, 
 	if s.Stats == nil {
 		return nil, false, fmt.Errorf("ERR The %s of the slots are not known", by)
 	}
+	if strings.EqualFold(by, "ops") && !s.sawOps() {
+		return nil, false, errors.New("ERR The ops of the slots are not known: this process has seen no commands, and the nodes count them only with cluster-slot-stats-enabled (Valkey 8.0 and later)")
+	}
 	return cost, true, nil
+}
+
+// sawOps tells whether anybody has counted commands: where no slot has had any, it is not known that they are balanced.
+func (s *Snapshot) sawOps() bool {
+	return slices.ContainsFunc(s.Stats, func(st SlotStat) bool { return st.Ops > 0 })
 }
 
 // rebalance is one under way. The slices are by member.

@@ -75,11 +75,11 @@ func (d *Doctor) Check(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.report(now, list), nil
+	return d.report(now, list, Options{}), nil
 }
 
-// report puts it in words.
-func (d *Doctor) report(p *picture, list []problem) *Report {
+// report puts it in words, with what Fix would do with these options.
+func (d *Doctor) report(p *picture, list []problem, o Options) *Report {
 	r := &Report{OK: true, Agree: p.agree(), Shares: p.shares()}
 	at := map[string]int{}
 	for _, x := range list {
@@ -91,10 +91,13 @@ func (d *Doctor) report(p *picture, list []problem) *Report {
 		}
 		f := &r.Findings[i]
 		f.Slots = append(f.Slots, x.s.slot)
-		for _, a := range x.row.repair(x.s) {
+		f.Text = x.row.text(x.s)
+	}
+	for _, c := range slotCures(list, o) {
+		f := &r.Findings[at[c.of]]
+		for _, a := range c.actions {
 			f.Repair = append(f.Repair, a.String())
 		}
-		f.Text = x.row.text(x.s)
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -117,6 +120,11 @@ func severity(bad bool) string {
 		return "error"
 	}
 	return "warning"
+}
+
+// stuck tells of an export that nobody takes any more.
+func (e export) stuck() bool {
+	return e.silent > silentExport && !strings.HasPrefix(e.state, "failover")
 }
 
 // silentExport is how long a target may be silent before its export counts as stuck: the servers' own limit is a minute.
@@ -149,7 +157,7 @@ func (d *Doctor) nodeFindings(p *picture) []Finding {
 		}
 		epochs[n.self.Epoch] = n.addr
 		for _, e := range n.exports {
-			if e.silent > silentExport && !strings.HasPrefix(e.state, "failover") {
+			if e.stuck() {
 				list = append(list, Finding{Severity: "error", Kind: "stuck-export", Node: n.addr,
 					Text:   fmt.Sprintf("%s has moved slots %s for %d s without hearing of their target", n.addr, e.slots, e.silent),
 					Repair: []string{n.addr + " CLUSTER CANCELSLOTMIGRATIONS"}})
@@ -181,5 +189,5 @@ func (a action) String() string {
 	case a.drop:
 		return fmt.Sprintf("%s UNLINK the keys of slot %d", a.at.addr, a.slot)
 	}
-	return a.at.addr + " " + strings.Join(a.command, " ")
+	return a.at.addr + " " + strings.Join(a.words(), " ")
 }

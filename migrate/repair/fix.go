@@ -27,15 +27,14 @@ func (d *Doctor) Fix(ctx context.Context, o Options) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		cures := d.cures(now, list, o)
+		cures := slices.Concat(slotCures(list, o), nodeCures(now))
 		if o.DryRun || len(cures) == 0 {
-			r := d.report(now, list)
-			r.describe(slices.Concat(cures...), o)
+			r := d.report(now, list, o)
 			r.Done = done
 			return r, nil
 		}
 		for _, c := range cures {
-			done = append(done, d.treat(ctx, c)...)
+			done = append(done, d.treat(ctx, c.actions)...)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
@@ -67,57 +66,6 @@ func (d *Doctor) treat(ctx context.Context, cure []action) (done []string) {
 	return done
 }
 
-// cures are all that Fix would do now, problem by problem, the orphans' among them if the operator says so.
-func (d *Doctor) cures(p *picture, list []problem, o Options) [][]action {
-	var all [][]action
-	for _, x := range list {
-		a := x.row.repair(x.s)
-		if x.row.kind == "orphans" && o.Orphans != "" && o.Orphans != "keep" {
-			a = x.s.orphanActions(o.Orphans == "delete")
-		}
-		if len(a) > 0 {
-			all = append(all, a)
-		}
-	}
-	for _, f := range d.nodeFindings(p) {
-		if f.Kind == "stuck-export" {
-			for _, n := range p.nodes {
-				if n.addr == f.Node {
-					all = append(all, []action{{at: n, command: []string{"CLUSTER", "CANCELSLOTMIGRATIONS"}}})
-				}
-			}
-		}
-	}
-	return all
-}
-
-// orphanActions brings keys to the owner of their slot, or deletes them.
-func (s *slotState) orphanActions(drop bool) []action {
-	var list []action
-	for _, n := range s.holders {
-		if drop {
-			list = append(list, s.setslot(n, "IMPORTING", s.owner.id), action{at: n, slot: s.slot, drop: true}, s.closing(n, s.owner.id))
-		} else {
-			list = append(list, s.bring(n, s.owner)...)
-		}
-	}
-	return list
-}
-
-// describe adds the orphans' actions to their finding.
-func (r *Report) describe(actions []action, o Options) {
-	if o.Orphans == "" || o.Orphans == "keep" {
-		return
-	}
-	for i := range r.Findings {
-		if f := &r.Findings[i]; f.Kind == "orphans" {
-			for _, a := range actions {
-				f.Repair = append(f.Repair, a.String())
-			}
-		}
-	}
-}
-
 // perform carries one action out.
 func (d *Doctor) perform(ctx context.Context, a action) error {
 	switch {
@@ -134,7 +82,7 @@ func (d *Doctor) perform(ctx context.Context, a action) error {
 	case a.merge != nil, a.drop:
 		return d.clear(ctx, a)
 	}
-	return d.send(ctx, a.at.addr, a.command...)
+	return d.send(ctx, a.at.addr, a.words()...)
 }
 
 func (d *Doctor) send(ctx context.Context, addr string, command ...string) error {

@@ -115,12 +115,12 @@ func inherit(s *slotState) []action {
 	}
 	var list []action
 	if to.view.OwnerID(s.slot) != "" {
-		list = append(list, action{at: to, command: []string{"CLUSTER", "DELSLOTS", number(s.slot)}})
+		list = append(list, action{at: to, command: []string{"CLUSTER", "DELSLOTSRANGE"}, slots: []uint16{s.slot}})
 	}
 	if s.from(to) != nil {
 		list = append(list, s.stable(to))
 	}
-	list = append(list, action{at: to, command: []string{"CLUSTER", "ADDSLOTS", number(s.slot)}},
+	list = append(list, action{at: to, command: []string{"CLUSTER", "ADDSLOTSRANGE"}, slots: []uint16{s.slot}},
 		action{at: to, command: []string{"CLUSTER", "BUMPEPOCH"}})
 	for _, n := range s.holders {
 		if n != to {

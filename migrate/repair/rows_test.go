@@ -1,6 +1,7 @@
 package repair_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 type script struct {
 	nodes   map[string]string
 	keys    map[string]int64
+	slot    map[string]string // what the keys are of, when it is not slot 7
 	exports map[string][]any
 	shards  map[string]string // what nodes call their shards, by address; none as of Redis 7.0
 	sent    []string          // what changes something
@@ -48,11 +50,11 @@ func (s *script) Do(_ context.Context, addr string, commands ...[]string) ([]any
 			out = append(out, []any{"1000", "0"})
 		case strings.HasPrefix(line, "CLUSTER COUNTKEYSINSLOT"):
 			n := int64(0)
-			if c[2] == "7" {
+			if c[2] == cmp.Or(s.slot[addr], "7") {
 				n = s.keys[addr]
 			}
 			out = append(out, n)
-		case strings.HasPrefix(line, "CLUSTER SETSLOT"), strings.HasPrefix(line, "CLUSTER BUMPEPOCH"):
+		case strings.HasPrefix(line, "CLUSTER SETSLOT"), strings.HasPrefix(line, "CLUSTER BUMPEPOCH"), strings.HasPrefix(line, "CLUSTER ADDSLOTSRANGE"):
 			s.sent = append(s.sent, addr+" "+line)
 			if s.refuse != "" && strings.Contains(line, s.refuse) {
 				out = append(out, engine.ServerError("ERR refused"))
@@ -132,7 +134,7 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 		{"all is well", [4]string{view(0, calm, ""), view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "", nil},
 		{"the owner is away", [4]string{"", view(1, calm, ""), view(2, calm, ""), view(3, calm, "")}, nil, "failed-owner", nil},
 		{"the owner has failed, and its successor does not know of the slot", [4]string{failed(view(0, onlyB, "")), "", failed(view(2, onlyB, "")), failed(view(3, onlyB, ""))},
-			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER DELSLOTS 7", addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
+			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER DELSLOTSRANGE 7 7", addrOf(2) + " CLUSTER ADDSLOTSRANGE 7 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
 		{"the owner has failed, and nobody has what it had", [4]string{failed(view(0, onlyB, "")), "", failed(view(2, onlyB, "")), failed(view(3, onlyB, ""))},
 			nil, "failed-owner", nil},
 		{"the owner has failed, and its replica may follow", [4]string{view(0, onlyB, ""), "", view(2, onlyB, ""), view(3, onlyB, "")},
@@ -144,7 +146,7 @@ func TestEachRowOfTheTableHasItsCommands(t *testing.T) {
 				addrOf(0) + " MIGRATE the keys of slot 7 that " + addrOf(1) + " does not have there, drop the rest, then CLUSTER SETSLOT 7 NODE " + b,
 				addrOf(1) + " CLUSTER BUMPEPOCH"}},
 		{"nobody claims it, one has keys", [4]string{view(0, without, ""), view(1, without, ""), view(2, without, ""), view(3, without, "")},
-			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER ADDSLOTS 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
+			map[int]int64{2: 1}, "no-owner", []string{addrOf(2) + " CLUSTER ADDSLOTSRANGE 7 7", addrOf(2) + " CLUSTER BUMPEPOCH"}},
 		{"nobody claims it, two have keys", [4]string{view(0, without, ""), view(1, without, ""), view(2, without, ""), view(3, without, "")},
 			map[int]int64{0: 1, 2: 1}, "no-owner", nil},
 		{"the former owner still moves it", [4]string{view(0, withB, "[7->-"+b+"]"), view(1, withB, ""), view(2, withB, ""), view(3, withB, "")},

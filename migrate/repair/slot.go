@@ -1,7 +1,11 @@
 package repair
 
 import (
+	"slices"
+	"strings"
+
 	"slotproxy/migrate/journal"
+	"slotproxy/migrate/plan"
 	"slotproxy/router"
 )
 
@@ -159,6 +163,7 @@ type action struct {
 	at      *node
 	slot    uint16
 	command []string // to at
+	slots   []uint16 // of command, which ends in their ranges
 	move    *journal.Unit
 	shut    *journal.Unit // closed at both ends, or moved when the target has keys after all
 	alone   *journal.Unit // closed at the source; there is no target any more
@@ -168,6 +173,19 @@ type action struct {
 	merge   *node         // keys of the slot at at go to this node, whose copies count
 	serving *node         // of merge: copies of this node count too, as clients find them there; nil for none
 	drop    bool          // keys of the slot at at are deleted
+}
+
+// words are the whole command.
+func (a action) words() []string {
+	words := slices.Clone(a.command)
+	for r := range strings.FieldsSeq(plan.Ranges(a.slots)) {
+		first, last, is := strings.Cut(r, "-")
+		if !is {
+			last = first
+		}
+		words = append(words, first, last)
+	}
+	return words
 }
 
 func (s *slotState) setslot(at *node, words ...string) action {

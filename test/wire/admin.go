@@ -57,7 +57,7 @@ func Job(admin string, limit time.Duration, command ...string) (map[string]Value
 		switch state := job["state"].Text; {
 		case state == "success":
 			return job, nil
-		case state == "failed", state == "cancelled", time.Since(start) > limit:
+		case state == "partial", state == "failed", state == "cancelled", time.Since(start) > limit:
 			return nil, fmt.Errorf("job %s after %v: %s", id.Text, time.Since(start).Round(time.Millisecond), v)
 		}
 	}
