@@ -125,6 +125,11 @@ func (s *session) sendParts(r *request) {
 // still be redirected to a node that has it behind it, and the later ones wait for it. It reports false when it has to
 // be offered again.
 func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
+	if rule.Name == "config|set" {
+		if name := settingOfOneNode(s.parser.Args); name != "" {
+			return s.refuse(rule, ofOneNode(name))
+		}
+	}
 	if s.head != nil {
 		s.stop(stopBarrier)
 		return false

@@ -131,7 +131,7 @@ var policies = []policy{
 	anyNode("config|help"),
 	allPrimaries("config|resetstat", MergeOK).but("replicas keep their counters"),
 	allPrimaries("config|rewrite", MergeOK).but("replicas keep their files"),
-	allPrimaries("config|set", MergeOK).but("reaches the primaries of this moment: replicas and nodes added later keep their own configuration"),
+	allPrimaries("config|set", MergeOK).but("reaches the primaries of this moment: replicas and nodes added later keep their own configuration; where a node listens, what it announces and where its files are is refused: `port`, `bind`, `dir`, `cluster-announce-ip` and their like"),
 	shard("copy").but("the option DB needs a cluster that has several databases").emulated(emulateCopy),
 	allPrimaries("dbsize", MergeSum).but("counted at the same time on all nodes, but not at one instant: a key that moves just then may count twice or not at all"),
 	local("debug").but("OBJECT only, the rest can stop or damage a node that others share; SLEEP stops one node where a setting allows it"),
