@@ -21,7 +21,7 @@ var policyTexts = []struct {
 }{
 	{Shard, "sent to the node of its keys, which must lie in one slot, else `-CROSSSLOT Keys in request don't hash to the same slot`"},
 	{Split, "keys may lie in any slots: each slot's part goes to its node, the replies are merged in the order of the keys"},
-	{AllPrimaries, "sent to every primary, the replies are merged; an error of one node is the reply"},
+	{AllPrimaries, "sent to every primary, the replies are merged; an error of one node is the reply, and says on how many it was done when it changes something"},
 	{AnyNode, "sent to one node, whose answer is that of the whole cluster"},
 	{Local, "answered by the proxy"},
 	{Scan, "the proxy walks over the slots of all nodes"},

@@ -14,7 +14,7 @@ const (
 	emulateMSetNX = "keys are set one by one and taken back when another client was faster with one of them; readers may see some of them"
 	whySubscribe  = "this proxy does not know how it subscribes"
 	declared      = "all keys must be declared, and lie in one slot"
-	together      = "each primary does it for itself: an error says on how many it was done; primaries that join later get the functions of the others"
+	newcomers     = "primaries that join later get the functions of the others"
 	publishEvents = "a message to a channel that has the name of a keyspace event (`__keyspace@*`, `__keyevent@*`) comes once for each primary: nothing tells it from the events of so many nodes"
 	audience      = "counts the clients of this proxy, and those of another one as one for each of its loops; for a round trip after a loop's last subscriber has left, it may be one too few when somebody else listens, too"
 	logIDs        = "ids are made unique over all nodes; SLOWLOG and the log of slow commands also have what waited in the proxy"
@@ -157,14 +157,14 @@ var policies = []policy{
 	allPrimaries("flushall", MergeOK).but("not at one instant on all nodes; sent a second time when slots move meanwhile"),
 	allPrimaries("flushdb", MergeOK).but("not at one instant on all nodes; sent a second time when slots move meanwhile"),
 	local("function"),
-	allPrimaries("function|delete", MergeOK).but(together),
+	allPrimaries("function|delete", MergeOK).but(newcomers),
 	anyNode("function|dump"),
-	allPrimaries("function|flush", MergeOK).but(together),
+	allPrimaries("function|flush", MergeOK).but(newcomers),
 	anyNode("function|help"),
 	allPrimaries("function|kill", MergeOK).but("ends the functions on all nodes"),
 	anyNode("function|list"),
-	allPrimaries("function|load", MergeFirst).but(together),
-	allPrimaries("function|restore", MergeOK).but(together),
+	allPrimaries("function|load", MergeFirst).but(newcomers),
+	allPrimaries("function|restore", MergeOK).but(newcomers),
 	allPrimaries("function|stats", MergeFirst).repeats().but("speaks of the node that runs a function"),
 	shard("geoadd"),
 	shard("geodist"),
