@@ -214,7 +214,7 @@ var policies = []policy{
 	shard("incr"),
 	shard("incrby"),
 	shard("incrbyfloat"),
-	allPrimaries("info", MergeInfo).repeats().but("sums over the primaries, redis_mode:standalone, and a section of the proxy"),
+	allPrimaries("info", MergeInfo).repeats().but("sums over the primaries; where there is no sum, the worst of them (a save that failed, loading); versions, ids and settings of one node; redis_mode:standalone, and a section of the proxy"),
 	scan("keys").but("not at one instant: keys that come or go meanwhile may be in it or not; refused when the reply would take more than a quarter of the buffers"),
 	allPrimaries("lastsave", MergeMin).repeats().but("the oldest save of all primaries: by then everything was saved"),
 	local("latency"),
