@@ -133,7 +133,7 @@ var policies = []policy{
 	allPrimaries("config|rewrite", MergeOK).but("replicas keep their files"),
 	allPrimaries("config|set", MergeOK).but("reaches the primaries of this moment: replicas and nodes added later keep their own configuration; where a node listens, what it announces and where its files are is refused: `port`, `bind`, `dir`, `cluster-announce-ip` and their like"),
 	shard("copy").but("the option DB needs a cluster that has several databases").emulated(emulateCopy),
-	allPrimaries("dbsize", MergeSum).but("counted at the same time on all nodes, but not at one instant: a key that moves just then may count twice or not at all"),
+	allPrimaries("dbsize", MergeSum).but("asked of all nodes at the same time, but not at one instant. Exact while no key moves, and beside the coordinator's held moves, for which it waits; of a slot that moves online, with MIGRATESLOTS or by another tool, the keys just on their way may count twice or not at all"),
 	local("debug").apart().but("OBJECT only, the rest can stop or damage a node that others share; SLEEP stops one node where a setting allows it"),
 	shard("decr"),
 	shard("decrby"),
