@@ -1,6 +1,12 @@
 package proxy
 
-import "slotproxy/resp"
+import (
+	"strings"
+
+	"slotproxy/resp"
+)
+
+// CONFIG shows and changes the nodes as if they were one server, but for what each of them must have for itself.
 
 // fixFn adds to a command for one node what is needed to correct its reply, and says how.
 type fixFn func(s *session, r *request) mergeFn
@@ -36,4 +42,27 @@ func fixConfig(r *request, dst []byte) ([]byte, bool) {
 		}
 	}
 	return config.append(dst), true
+}
+
+// nodesOwn are the settings that a running node takes and no two nodes may share: with another's address it is lost to the
+// cluster, with another's files it overwrites them.
+var nodesOwn = setOf("availability-zone", "bind", "bind-source-addr", "dbfilename", "dir", "port", "rdma-bind", "rdma-port", "tls-port")
+
+// nodesOwnBegin are how others of them begin: a family that grows with the versions.
+var nodesOwnBegin = []string{"cluster-announce-", "replica-announce-", "slave-announce-"}
+
+// settingOfOneNode returns the first setting of a CONFIG SET that is not for all nodes, or nothing.
+func settingOfOneNode(args [][]byte) string {
+	for i := 2; i < len(args); i += 2 {
+		name := strings.ToLower(string(args[i][:min(len(args[i]), maxEcho)]))
+		if nodesOwn[name] {
+			return name
+		}
+		for _, begin := range nodesOwnBegin {
+			if strings.HasPrefix(name, begin) {
+				return name
+			}
+		}
+	}
+	return ""
 }

@@ -28,7 +28,7 @@
 //	retry.go       requests that go again later
 //	gate.go        holds the commands of slots back that are being handed over; handover.go what follows a slot at once
 //	pulse.go       which slots clients use, and how fast nodes answer
-//	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go join the replies
+//	fan.go         commands with parts: split over slots, or for every primary; merge.go, info.go (infofields.go) join the replies
 //	value.go       a reply taken apart, for slowlog.go, latency.go, config.go   release.go: whose words we use
 //	emulate.go     keys in several slots, in steps (cross_slot: emulate); emulate_read.go, emulate_store.go, emulate_move.go
 //	combine.go     what reading commands do with several sets, pure; lcs.go, hyperloglog.go for texts and counts

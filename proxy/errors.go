@@ -286,6 +286,11 @@ func doneOnSome(refused []byte, done, all int) string {
 	return strings.TrimRight(string(refused[1:]), "\r\n") + " (so says a node; " + itoa(done) + " of " + itoa(all) + " primaries have done it)"
 }
 
+// ofOneNode refuses to give all nodes what only one may have.
+func ofOneNode(setting string) string {
+	return "PROXYUNSUPPORTED CONFIG SET " + cString([]byte(setting)) + " each node has a value of its own: set it at the node itself"
+}
+
 func noPermission(user string, rule *router.Rule) string {
 	return "NOPERM User " + user + " has no permissions to run the '" + rule.Name + "' command"
 }

@@ -125,6 +125,11 @@ func (s *session) sendParts(r *request) {
 // still be redirected to a node that has it behind it, and the later ones wait for it. It reports false when it has to
 // be offered again.
 func (s *session) everywhere(rule *router.Rule, raw []byte) bool {
+	if rule.Name == "config|set" {
+		if name := settingOfOneNode(s.parser.Args); name != "" {
+			return s.refuse(rule, ofOneNode(name))
+		}
+	}
 	if s.head != nil {
 		s.stop(stopBarrier)
 		return false
@@ -252,9 +257,9 @@ const mergedRoom = 64
 // mergeReplies makes the reply of r from those of its parts. The first error wins: an error never becomes a nil or a
 // smaller sum.
 func mergeReplies(r *request, dst []byte) []byte {
-	for _, p := range r.fan.parts {
-		if !r.fan.raw && p.reply[0] == '-' {
-			return append(dst, p.reply...)
+	if !r.fan.raw {
+		if out, refused := appendRefusal(r, 1, dst); refused {
+			return out
 		}
 	}
 	out, ok := r.fan.merge(r, dst)
@@ -263,4 +268,28 @@ func mergeReplies(r *request, dst []byte) []byte {
 		return resp.AppendError(dst, repliesDiffer(r.rule))
 	}
 	return out
+}
+
+// appendRefusal appends the first error among the replies of every step-th part, if there is one. When some primaries have
+// done what others refuse, the nodes are no longer alike, and the client has to know.
+func appendRefusal(r *request, step int, dst []byte) (out []byte, refused bool) {
+	var first []byte
+	done, all := 0, 0
+	for i := 0; i < len(r.fan.parts); i += step {
+		reply := r.fan.parts[i].reply
+		all++
+		switch {
+		case reply[0] != '-':
+			done++
+		case first == nil:
+			first = reply
+		}
+	}
+	switch {
+	case first == nil:
+		return dst, false
+	case done > 0 && r.rule.Policy == router.AllPrimaries && !r.rule.Repeatable:
+		return resp.AppendError(dst, doneOnSome(first, done, all)), true
+	}
+	return append(dst, first...), true
 }

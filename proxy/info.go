@@ -11,26 +11,6 @@ import (
 	"slotproxy/resp"
 )
 
-// summed are the INFO fields that the cluster has as a sum over its primaries. Every other field is taken from the
-// first node, as an example of what all of them say.
-var summed = setOf(
-	"used_memory", "used_memory_rss", "used_memory_dataset", "used_memory_overhead", "used_memory_startup",
-	"used_memory_lua", "used_memory_scripts", "used_memory_functions", "used_memory_vm_total", "maxmemory", "total_system_memory",
-	"number_of_cached_scripts", "number_of_functions", "number_of_libraries", "mem_clients_normal", "mem_clients_slaves",
-	"mem_replication_backlog", "mem_cluster_links", "mem_aof_buffer", "mem_total_replication_buffers",
-	"total_connections_received", "total_commands_processed", "instantaneous_ops_per_sec", "total_net_input_bytes",
-	"total_net_output_bytes", "total_net_repl_input_bytes", "total_net_repl_output_bytes", "rejected_connections",
-	"sync_full", "sync_partial_ok", "sync_partial_err", "expired_keys", "evicted_keys", "evicted_clients", "evicted_scripts",
-	"keyspace_hits", "keyspace_misses", "pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "migrate_cached_sockets",
-	"total_forks", "total_error_replies", "total_reads_processed", "total_writes_processed", "io_threaded_reads_processed",
-	"io_threaded_writes_processed", "acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key",
-	"acl_access_denied_channel", "unexpected_error_replies", "dump_payload_sanitizations", "client_query_buffer_limit_disconnections",
-	"client_output_buffer_limit_disconnections", "expired_time_cap_reached_count", "rdb_changes_since_last_save",
-	"used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children", "used_cpu_sys_main_thread",
-	"used_cpu_user_main_thread", "blocked_clients", "pubsub_clients", "tracking_clients", "watching_clients", "clients_in_timeout_table",
-	"total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
-)
-
 func setOf(names ...string) map[string]bool {
 	m := make(map[string]bool, len(names))
 	for _, n := range names {
@@ -69,10 +49,7 @@ func mergeInfo(r *request, dst []byte) ([]byte, bool) {
 		texts = append(texts, t)
 	}
 	s := r.sess
-	m := &infoMerge{s: s, sums: map[string]float64{}, counts: map[string][]string{}}
-	for _, t := range texts {
-		m.addUp(t)
-	}
+	m := newInfoMerge(s, texts)
 	text := m.text(texts[0])
 	if wantsOurs(r.buf) {
 		if text != "" {
@@ -101,27 +78,29 @@ func wantsOurs(command []byte) bool {
 // infoMerge joins INFO texts.
 type infoMerge struct {
 	s      *session
-	sums   map[string]float64
-	counts map[string][]string // lines like db0:keys=1,expires=0 and cmdstat_get:calls=1,...: values of all nodes
-	order  []string            // keys of counts as they came
+	values map[string][]string // of each field, in the order of the nodes that have it
+	many   []string            // names of lines like db0:keys=1,expires=0 and cmdstat_get:calls=1,..., sorted
 }
 
-func (m *infoMerge) addUp(text string) {
+func newInfoMerge(s *session, texts []string) *infoMerge {
+	m := &infoMerge{s: s, values: map[string][]string{}}
+	for _, t := range texts {
+		m.take(t)
+	}
+	sort.Strings(m.many)
+	return m
+}
+
+func (m *infoMerge) take(text string) {
 	for line := range strings.SplitSeq(text, "\r\n") {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || line[0] == '#' {
 			continue
 		}
-		if summed[name] {
-			n, _ := strconv.ParseFloat(value, 64)
-			m.sums[name] += n
+		if m.values[name] == nil && manyValued(name) {
+			m.many = append(m.many, name)
 		}
-		if manyValued(name) {
-			if m.counts[name] == nil {
-				m.order = append(m.order, name)
-			}
-			m.counts[name] = append(m.counts[name], value)
-		}
+		m.values[name] = append(m.values[name], value)
 	}
 }
 
@@ -168,11 +147,10 @@ func (m *infoMerge) finishSection(b *strings.Builder, section string, done map[s
 	if prefix == "" {
 		return
 	}
-	sort.Strings(m.order)
-	for _, name := range m.order {
+	for _, name := range m.many {
 		if strings.HasPrefix(name, prefix) && !done[name] && !aboutCluster[name] {
 			done[name] = true
-			b.WriteString(name + ":" + joinPairs(m.counts[name], joinOf(name)) + "\r\n")
+			b.WriteString(name + ":" + joinPairs(m.values[name], joinOf(name)) + "\r\n")
 		}
 	}
 }
@@ -186,7 +164,7 @@ func (m *infoMerge) value(name, value string) string {
 		return "0"
 	case "role":
 		return "master"
-	case "connected_slaves":
+	case "connected_slaves", "cluster_connections":
 		return "0"
 	case "connected_clients":
 		return decimal(m.s.l.p.clients.Load())
@@ -194,17 +172,18 @@ func (m *infoMerge) value(name, value string) string {
 		return decimal(int64(m.s.l.limits.MaxClients))
 	case "tcp_port":
 		return m.s.port(value)
-	case "used_memory_human", "used_memory_rss_human", "maxmemory_human", "total_system_memory_human":
-		return human(m.sums[strings.TrimSuffix(name, "_human")])
 	}
-	if summed[name] {
-		if strings.Contains(value, ".") {
-			return strconv.FormatFloat(m.sums[name], 'f', 6, 64)
-		}
-		return strconv.FormatFloat(m.sums[name], 'f', 0, 64)
+	if of, ok := strings.CutSuffix(name, "_human"); ok {
+		return human(m.sum(of))
+	}
+	if ratio := infoRatios[name]; ratio != nil {
+		return ratio(m)
+	}
+	if join := infoJoins[name]; join != nil {
+		return join(m.values[name])
 	}
 	if manyValued(name) {
-		return joinPairs(m.counts[name], joinOf(name))
+		return joinPairs(m.values[name], joinOf(name))
 	}
 	return value
 }

@@ -168,10 +168,8 @@ func (l *loop) moving(n *node, reply []byte) bool {
 
 // mergeFlush is the first error, or +OK.
 func mergeFlush(r *request, dst []byte) ([]byte, bool) {
-	for i := 0; i < len(r.fan.parts); i += 2 {
-		if p := r.fan.parts[i]; p.reply[0] == '-' {
-			return append(dst, p.reply...), true
-		}
+	if out, refused := appendRefusal(r, 2, dst); refused {
+		return out, true
 	}
 	return mergeFirst(r, dst)
 }

@@ -17,8 +17,6 @@ type localCommand struct {
 	run localFn
 	// The command changes what later commands of the client run as, so it waits until the earlier ones are done.
 	alone bool
-	// The command answers nothing, at times, so it cannot be part of a transaction.
-	apart bool
 	// No server has it, so no node can be asked whether the user may run it.
 	ours bool
 }
@@ -26,7 +24,7 @@ type localCommand struct {
 // locals is the table, by rule name. Commands with a fixed answer have it in the policy table instead.
 var locals = map[string]localCommand{
 	"ping":    {run: localPing},
-	"monitor": {run: localMonitor, apart: true},
+	"monitor": {run: localMonitor},
 	"echo":    {run: localEcho},
 	"quit":    {run: localQuit},
 	"role":    {run: localRole},
@@ -46,7 +44,7 @@ var locals = map[string]localCommand{
 	"client|no-evict":     {run: clientNoEvict},
 	"client|no-touch":     {run: clientNoTouch},
 	"client|pause":        {run: clientPause, alone: true},
-	"client|reply":        {run: clientReply, apart: true},
+	"client|reply":        {run: clientReply},
 	"client|setinfo":      {run: clientSetInfo},
 	"client|setname":      {run: clientSetName},
 	"client|tracking":     {run: clientTracking, alone: true},

@@ -218,6 +218,9 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 	if rule.Flags&router.FlagNoMulti != 0 {
 		return s.refuse(rule, s.l.notInMulti(rule))
 	}
+	if rule.Apart {
+		return s.refuse(rule, notInTransaction(rule))
+	}
 	if s.overfills(raw) {
 		return s.refuse(rule, errTextBigTransaction)
 	}
@@ -234,10 +237,8 @@ func (s *session) enlist(rule *router.Rule, raw []byte) bool {
 	case router.AnyNode:
 	case router.Local:
 		return s.enlistLocal(rule, raw)
-	case router.Refused:
-		return s.refuse(rule, unsupported(rule))
 	default:
-		return s.refuse(rule, notInTransaction(rule))
+		return s.refuse(rule, unsupported(rule))
 	}
 	if rule.Policy == router.Publish && len(args) > 1 {
 		s.l.answers(t, ownReply{rule: rule}, args[1])
@@ -305,7 +306,7 @@ func (s *session) enlistLocal(rule *router.Rule, raw []byte) bool {
 		return s.enlistSelect(rule, raw)
 	case rule.Name == "quit" || rule.Name == "reset":
 		return s.answer(rule) // the two that a server carries out at once
-	case cmd.alone || cmd.apart || cmd.run == nil && rule.Answer == "":
+	case cmd.run == nil && rule.Answer == "":
 		return s.refuse(rule, notInTransaction(rule))
 	}
 	return s.enlistOwn(rule, ownReply{rule: rule}, s.parser.Args...)

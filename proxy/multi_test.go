@@ -8,6 +8,7 @@ import (
 
 	"slotproxy/internal/testcluster"
 	"slotproxy/internal/testnode"
+	"slotproxy/router"
 )
 
 func TestTransactionsAreAnsweredAsAServerAnswersThem(t *testing.T) {
@@ -199,5 +200,24 @@ func TestABlockWaitsForTheHandshakeOfItsConnection(t *testing.T) {
 			c.send("MULTI", "SET "+key+" 1", "GET "+key, "EXEC")
 			c.want("+OK", "+QUEUED", "+QUEUED", "*2\r\n+OK\r\n$1\r\n1\r\n")
 		}
+	}
+}
+
+func TestWhatHasToStandAloneCannotBePartOfATransaction(t *testing.T) {
+	atOnce := setOf("reset", "select") // the transaction itself deals with them
+	for _, r := range router.Builtin().Rules() {
+		if locals[r.Name].alone && !r.Apart && !atOnce[r.Name] {
+			t.Errorf("%s waits for the client's earlier commands, and yet the table lets transactions queue it", r.Name)
+		}
+	}
+}
+
+func TestCommandsForMoreThanOneNodeEndATransaction(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	for _, line := range []string{"DBSIZE", "FLUSHALL", "SCAN 0", "KEYS *", "INFO", "HELLO 3", "AUTH x", "SUBSCRIBE x", "CLIENT PAUSE 0", "MONITOR"} {
+		c.send("MULTI", "SET a 1", line, "EXEC", "GET a")
+		c.want("+OK", "+QUEUED", "-PROXYUNSUPPORTED", "-EXECABORT", "$-1")
 	}
 }

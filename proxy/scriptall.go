@@ -17,17 +17,13 @@ type spreading struct {
 
 // spreadings is the table, by rule name.
 var spreadings = map[string]spreading{
-	"script|load":      {merge: mergeLoaded},
-	"script|exists":    {merge: mergeScriptExists},
-	"script|flush":     {merge: mergeFlushed},
-	"script|show":      {merge: mergeBest, raw: true},
-	"script|kill":      {merge: mergeKill, raw: true, own: true},
-	"function|kill":    {merge: mergeKill, raw: true, own: true},
-	"function|stats":   {merge: mergeRunning, raw: true, own: true},
-	"function|load":    {merge: mergeTogether, raw: true},
-	"function|delete":  {merge: mergeTogether, raw: true},
-	"function|flush":   {merge: mergeTogether, raw: true},
-	"function|restore": {merge: mergeTogether, raw: true},
+	"script|load":    {merge: mergeLoaded},
+	"script|exists":  {merge: mergeScriptExists},
+	"script|flush":   {merge: mergeFlushed},
+	"script|show":    {merge: mergeBest, raw: true},
+	"script|kill":    {merge: mergeKill, raw: true, own: true},
+	"function|kill":  {merge: mergeKill, raw: true, own: true},
+	"function|stats": {merge: mergeRunning, raw: true, own: true},
 }
 
 // mergeLoaded remembers a script that all nodes have taken.
@@ -110,25 +106,4 @@ func mergeRunning(r *request, dst []byte) ([]byte, bool) {
 		}
 	}
 	return mergeBest(r, dst)
-}
-
-// mergeTogether gives the reply of all nodes. When some have done it and some refuse it, the client has to know.
-func mergeTogether(r *request, dst []byte) ([]byte, bool) {
-	var refused []byte
-	done := 0
-	for _, p := range r.fan.parts {
-		switch {
-		case p.reply[0] != '-':
-			done++
-		case refused == nil:
-			refused = p.reply
-		}
-	}
-	switch {
-	case refused == nil:
-		return mergeFirst(r, dst)
-	case done == 0:
-		return append(dst, refused...), true
-	}
-	return resp.AppendError(dst, doneOnSome(refused, done, len(r.fan.parts))), true
 }

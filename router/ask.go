@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -206,6 +207,7 @@ func (k *Keeper) setSilent(addr string, err error) {
 		}
 	}
 	k.silent[addr] = time.Now()
+	k.refusal = err
 	k.log.Debug("node did not say what it knows", "node", addr, "err", err)
 }
 
@@ -216,6 +218,6 @@ func (k *Keeper) setHeard(addr string) {
 
 func (k *Keeper) allSilent(waiting map[string]bool) {
 	for addr := range waiting {
-		k.setSilent(addr, context.DeadlineExceeded)
+		k.setSilent(addr, fmt.Errorf("%s: %w", addr, context.DeadlineExceeded))
 	}
 }

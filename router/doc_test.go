@@ -21,7 +21,7 @@ var policyTexts = []struct {
 }{
 	{Shard, "sent to the node of its keys, which must lie in one slot, else `-CROSSSLOT Keys in request don't hash to the same slot`"},
 	{Split, "keys may lie in any slots: each slot's part goes to its node, the replies are merged in the order of the keys"},
-	{AllPrimaries, "sent to every primary, the replies are merged; an error of one node is the reply"},
+	{AllPrimaries, "sent to every primary, the replies are merged; an error of one node is the reply, and says on how many it was done when it changes something"},
 	{AnyNode, "sent to one node, whose answer is that of the whole cluster"},
 	{Local, "answered by the proxy"},
 	{Scan, "the proxy walks over the slots of all nodes"},
@@ -43,9 +43,10 @@ func document() string {
 		"the server tells which they are, and is answered with `-PROXYUNSUPPORTED` if not. Whether a command of this list exists\n" +
 		"is up to the nodes: `valkey-cli -p 6479 COMMAND INFO HGETEX`.\n\n")
 	writePolicies(&b)
-	writeUnbuilt(&b)
 	writeRefused(&b)
 	writeDiffering(&b)
+	writeApart(&b)
+	b.WriteString(scriptsText)
 	writeEmulated(&b)
 	writeAll(&b)
 	return b.String()
@@ -79,26 +80,6 @@ func writePolicies(b *strings.Builder) {
 	b.WriteString("\nWhile a slot moves or a node is away, commands wait up to `redirect_budget`; no client sees MOVED, ASK or TRYAGAIN.\n\n")
 }
 
-func writeUnbuilt(b *strings.Builder) {
-	byWhy := make(map[string][]string)
-	var order []string
-	for _, r := range documented() {
-		name := shown(r)
-		if r.Built {
-			continue
-		}
-		if byWhy[r.Why] == nil {
-			order = append(order, r.Why)
-		}
-		byWhy[r.Why] = append(byWhy[r.Why], "`"+name+"`")
-	}
-	b.WriteString("## Not built yet\n\nAnswered with `-PROXYUNSUPPORTED <command> <reason>`; nothing is executed.\n\n| reason | commands |\n| --- | --- |\n")
-	for _, why := range order {
-		fmt.Fprintf(b, "| %s | %s |\n", why, strings.Join(byWhy[why], ", "))
-	}
-	b.WriteString("\n")
-}
-
 func writeRefused(b *strings.Builder) {
 	b.WriteString("## Refused\n\nThese make no sense through a proxy, and stay so.\n\n| command | reason |\n| --- | --- |\n")
 	for _, r := range documented() {
@@ -112,12 +93,47 @@ func writeRefused(b *strings.Builder) {
 func writeDiffering(b *strings.Builder) {
 	b.WriteString("## What differs from one server\n\n| command | what differs |\n| --- | --- |\n")
 	for _, r := range documented() {
-		if r.Built && r.Differs != "" {
+		if r.Differs != "" {
 			fmt.Fprintf(b, "| `%s` | %s |\n", shown(r), r.Differs)
 		}
 	}
 	b.WriteString("\n")
 }
+
+// writeApart says what transactions are here, and which commands they exclude by what keeps them out.
+func writeApart(b *strings.Builder) {
+	b.WriteString("## Transactions\n\nEXEC sends all that was queued to one node, in one piece. So the keys of all commands between MULTI and EXEC must lie in one\n" +
+		"slot: the first of another one is answered with `-CROSSSLOT`. What the commands are allowed to touch only the node knows: a\n" +
+		"`-NOPERM` for a queued command, or `-OOM`, comes with EXEC, as `-EXECABORT Transaction discarded because of: NOPERM ...`. A\n" +
+		"blocking command does not wait, as in a server.\n\n" +
+		"These cannot be queued, though a server would: they are answered with `-PROXYUNSUPPORTED`, and EXEC with `-EXECABORT`.\n\n" +
+		"| why | commands |\n| --- | --- |\n")
+	for _, group := range []struct {
+		why string
+		has func(Policy) bool
+	}{
+		{"they ask all primaries", func(p Policy) bool { return p == AllPrimaries || p == Scan }},
+		{"they change what the client listens to", func(p Policy) bool { return p == Subscribe }},
+		{"the proxy carries them out: they change the client or others, or the stream of its replies", func(p Policy) bool { return p == Local }},
+	} {
+		var names []string
+		for _, r := range documented() {
+			if r.Apart && r.Flags&FlagNoMulti == 0 && group.has(r.Policy) {
+				names = append(names, "`"+shown(r)+"`")
+			}
+		}
+		fmt.Fprintf(b, "| %s | %s |\n", group.why, strings.Join(names, ", "))
+	}
+	b.WriteString("\n")
+}
+
+const scriptsText = `## Scripts
+
+While a script or function runs, commands for its node wait behind it on the connection that they share, and get
+` + "`-PROXYTIMEOUT` after `upstream_timeout`; a server soon answers them with `-BUSY`" + `. The client of a script that takes longer
+than that gets ` + "`-PROXYTIMEOUT`" + `, too, and the script goes on in the node: end it with SCRIPT KILL, or FUNCTION KILL.
+
+`
 
 func writeEmulated(b *strings.Builder) {
 	b.WriteString("## Keys in several slots\n\nBy default these commands are answered with `-CROSSSLOT` when their keys lie in several slots. With `cross_slot: emulate`\n" +
@@ -133,16 +149,9 @@ func writeEmulated(b *strings.Builder) {
 }
 
 func writeAll(b *strings.Builder) {
-	b.WriteString("## All commands\n\n| command | policy | reply | built |\n| --- | --- | --- | --- |\n")
+	b.WriteString("## All commands\n\n| command | policy | reply |\n| --- | --- | --- |\n")
 	for _, r := range documented() {
-		built := "yes"
-		switch {
-		case r.Policy == Refused:
-			built = "refused"
-		case !r.Built:
-			built = "not yet"
-		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", shown(r), r.Policy, replyText(r), built)
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", shown(r), r.Policy, replyText(r))
 	}
 }
 
@@ -171,6 +180,14 @@ func TestCommandsDocumentSaysWhatTheTableSays(t *testing.T) {
 	}
 	if string(got) != want {
 		t.Error("docs/commands.md is not what router/policy.go says: run go test ./router -update")
+	}
+}
+
+func TestEveryCommandOfTheDocumentIsBuilt(t *testing.T) {
+	for _, r := range documented() {
+		if !r.Built {
+			t.Errorf("%s is not built, and the document does not say so", r.Name)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -61,6 +62,7 @@ type Keeper struct {
 	turn     int                  // rotates the primaries that are asked
 	same     int                  // refreshes in a row that found nothing new and were not asked for
 	failures int                  // refreshes in a row that gave no table
+	refusal  error                // why the last silent node of this refresh did not answer
 	told     time.Time            // when the log was last told of a change
 	untold   changes              // since then
 }
@@ -152,6 +154,7 @@ func (k *Keeper) refresh(ctx context.Context) {
 	doubts := k.hints.take()
 	k.mu.Unlock()
 	old := k.table.Load()
+	k.refusal = nil
 	k.noteLost(old, &doubts)
 	next, err := k.look(ctx, old, &doubts)
 	if ctx.Err() != nil {
@@ -189,6 +192,9 @@ func (k *Keeper) noteLost(t *Table, doubts *hints) {
 func (k *Keeper) fail(err error, doubts *hints) {
 	k.failures++
 	if k.failures == 1 {
+		if k.refusal != nil {
+			err = fmt.Errorf("%w; last tried: %w", err, k.refusal)
+		}
 		k.log.Warn("table not refreshed", "err", err)
 	}
 	k.mu.Lock()

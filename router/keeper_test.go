@@ -28,10 +28,14 @@ func TestFirstTableComesFromAnySeed(t *testing.T) {
 func TestNoTableUntilSomebodyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCluster{}
-		r := keep(t, f, KeeperConfig{Seeds: []string{addrA, addrB}})
+		var lines bytes.Buffer // written by the keeper, read when it waits
+		r := keep(t, f, KeeperConfig{Seeds: []string{addrA, addrB}, Log: slog.New(slog.NewTextHandler(&lines, nil))})
 		pass(10 * time.Second)
 		if r.Table() != nil {
 			t.Fatalf("table %+v out of nothing", r.Table())
+		}
+		if log := lines.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "connection refused") {
+			t.Errorf("the log says %q, want once why no node answers", log)
 		}
 		f.say("1 0-5000", "2 5001-10000", "3 10001-16383")
 		pass(2 * time.Second)

@@ -11,6 +11,7 @@ type policy struct {
 	step    int
 	repeat  bool // may run twice although the server does not call it readonly
 	blocks  bool
+	single  bool // cannot be part of a transaction
 	emulate string
 }
 
@@ -62,6 +63,9 @@ func (p policy) repeats() policy            { p.repeat = true; return p }
 // emulated entries work over several slots with cross_slot: emulate; differs says what is not as on one server.
 func (p policy) emulated(differs string) policy { p.emulate = differs; return p }
 
+// apart entries change the client itself, or answer nothing at times: they cannot wait for EXEC.
+func (p policy) apart() policy { p.single = true; return p }
+
 func (p policy) blockOption() policy { p.blocks = true; return p }
 
 // rule returns the rule of the entry without what a server says about the command.
@@ -69,6 +73,7 @@ func (p policy) rule(name string) *Rule {
 	r := &Rule{
 		Name: name, Policy: p.policy, Merge: p.merge, Why: p.why, Answer: p.answer, Differs: p.differs,
 		KeyStep: p.step, BlockOption: p.blocks, Emulated: p.emulate, Built: p.policy == Refused || p.why == "",
+		Apart: p.single || p.policy == AllPrimaries || p.policy == Scan || p.policy == Subscribe,
 	}
 	return r
 }

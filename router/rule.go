@@ -137,6 +137,8 @@ type Rule struct {
 	// KeyStep, for Split, is the number of arguments that belong to one key: 2 for MSET, else 1. A command whose
 	// arguments behind the name are no multiple of it has the wrong number of arguments.
 	KeyStep int
+	// Apart: cannot be part of a transaction, which one node runs and the proxy only passes on.
+	Apart bool
 	// BlockOption: blocks only when its arguments say BLOCK (see Blocks) and is a Lease then.
 	BlockOption bool
 	// Subs holds the sub-commands of a container by lower-case name without the container's; nil for others.

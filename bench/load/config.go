@@ -71,6 +71,12 @@ const (
 	maxPrefix   = 1000
 )
 
+// Check says what is wrong with a load, without a connection to anything.
+func (c Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 // withDefaults returns a copy that is complete, or says what is wrong.
 func (c Config) withDefaults() (Config, error) {
 	def := func(v *int, otherwise int) {

@@ -38,6 +38,12 @@ func TestBenchRefusesWhatMakesNoSense(t *testing.T) {
 		{[]string{"--during", "PROXY REBALANCE", "--target", "both"}, "one target"},
 		{[]string{"--tls-cert", "x"}, "--tls-key"},
 		{[]string{"--tls-ca", "/nosuch/file", "--target", "direct", "--cluster", "127.0.0.1:1"}, "--tls-ca"},
+		{[]string{"--proxy", "nohost"}, "--proxy is host:port"},
+		{[]string{"--target", "direct", "--cluster", "127.0.0.1:1,node"}, "--cluster is host:port"},
+		{[]string{"--resp", "9"}, "--resp is 2 or 3"},
+		{[]string{"--mix", "get=0"}, "a weight is 1 to"},
+		{[]string{"--clients", "2000", "--threads", "1000"}, "threads: 1 to"},
+		{[]string{"--target", "direct", "--cluster", "127.0.0.1:1", "--hdr", "/nosuch/folder/out.hlog"}, "--hdr: open /nosuch"},
 		{[]string{"extra"}, "unknown command"},
 	} {
 		var out, errs bytes.Buffer
@@ -125,8 +131,15 @@ func benchDoc(t *testing.T, args ...string) *benchJSON {
 func TestBenchOfARealClusterDirectly(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{Version: testcluster.NeedNewest(t)})
 	hdr := filepath.Join(t.TempDir(), "out.hlog")
+	if err := os.WriteFile(hdr, []byte(strings.Repeat("of an earlier run\n", 10_000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	doc := benchDoc(t, "--target", "direct", "--cluster", cl.Addrs()[0], "--mix", "get=5,set=1,mget10=1,mset10=1,multi=1,publish=1", "--clients", "8",
 		"--pipeline", "4", "--threads", "2", "--hdr", hdr)
+	if s := doc.Settings; len(s.Operations) != 6 || s.Operations[2].Name != "MGET10" || s.Operations[0].Weight != 5 || s.Rounds != 1 ||
+		s.RESP != 2 || s.TLS || s.Bound || !s.Filled || s.Machine.Processors < 1 || s.Machine.System == "" {
+		t.Errorf("the settings do not tell what was measured: %+v", s)
+	}
 	p := doc.Targets[0].Rounds[0][0]
 	if len(p.Ops) != 6 || len(p.Errors) != 0 || p.Measures["requests_per_second"] <= 0 {
 		t.Errorf("got %+v", p)
@@ -139,7 +152,7 @@ func TestBenchOfARealClusterDirectly(t *testing.T) {
 	if _, known := p.Measures["cpu_usec_per_request_node"]; !known {
 		t.Errorf("the nodes on this machine are not measured: %v", p.Measures)
 	}
-	if text, err := os.ReadFile(hdr); err != nil || strings.Count(string(text), "Tag=direct.all.") != 6 {
+	if text, err := os.ReadFile(hdr); err != nil || strings.Count(string(text), "Tag=direct.all.") != 6 || strings.Contains(string(text), "earlier") {
 		t.Errorf("the histogram log has not its six lines: %v\n%.500s", err, text)
 	}
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"os"
+	"runtime"
+	"strings"
 	"time"
 
 	"slotproxy/bench/load"
@@ -18,17 +21,67 @@ type benchJSON struct {
 	Job      *jobView      `json:"job,omitempty"`
 }
 
+// benchSettings are what somebody needs who wants to measure the same again, but for who and where: users, addresses, files.
 type benchSettings struct {
-	Version      string  `json:"version"`
-	Clients      int     `json:"clients"`
-	Threads      int     `json:"threads"`
-	Pipeline     int     `json:"pipeline"`
-	Keys         int     `json:"keys"`
-	Distribution string  `json:"distribution"`
-	Size         string  `json:"size"`
-	Rate         float64 `json:"rate,omitempty"`
-	Seconds      float64 `json:"seconds"`
-	WarmUp       float64 `json:"warmup_seconds"`
+	Version      string          `json:"version"`
+	Machine      machineJSON     `json:"machine"`
+	Operations   []operationJSON `json:"operations"`
+	Clients      int             `json:"clients"`
+	Bound        bool            `json:"bound"`
+	Threads      int             `json:"threads"`
+	Pipeline     int             `json:"pipeline"`
+	Keys         int             `json:"keys"`
+	Filled       bool            `json:"filled"`
+	Distribution string          `json:"distribution"`
+	Size         string          `json:"size"`
+	Rate         float64         `json:"rate,omitempty"`
+	Rounds       int             `json:"rounds"`
+	Seconds      float64         `json:"seconds"`
+	WarmUp       float64         `json:"warmup_seconds"`
+	RESP         int             `json:"resp"`
+	TLS          bool            `json:"tls"`
+	ClusterTLS   bool            `json:"cluster_tls"`
+}
+
+// operationJSON is one of --mix, --ratio, --read or --command.
+type operationJSON struct {
+	Name     string   `json:"name"`
+	Weight   int      `json:"weight"`
+	Commands []string `json:"commands"`
+}
+
+// machineJSON is where the load ran.
+type machineJSON struct {
+	Processors int    `json:"processors"`
+	Model      string `json:"model,omitempty"`
+	System     string `json:"system"`
+	Go         string `json:"go"`
+}
+
+func thisMachine() machineJSON {
+	m := machineJSON{Processors: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version()}
+	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.System += " " + strings.TrimSpace(string(kernel))
+	}
+	info, _ := os.ReadFile("/proc/cpuinfo") // only Linux has it
+	for line := range strings.Lines(string(info)) {
+		if name, model, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			m.Model = strings.TrimSpace(model)
+			break
+		}
+	}
+	return m
+}
+
+func (b *bench) settings() benchSettings {
+	f := b.flags
+	s := benchSettings{Version: version, Machine: thisMachine(), Clients: f.clients, Bound: f.bound, Threads: f.threads,
+		Pipeline: f.pipeline, Keys: f.keys, Filled: f.fill, Distribution: f.distribution, Size: f.size, Rate: f.rate,
+		Rounds: f.rounds, Seconds: f.duration.Seconds(), WarmUp: f.warmUp.Seconds(), RESP: f.resp, TLS: f.tls, ClusterTLS: f.clusterTLS}
+	for _, o := range b.loads[0].Ops {
+		s.Operations = append(s.Operations, operationJSON{o.Name, o.Weight, o.Commands})
+	}
+	return s
 }
 
 type targetJSON struct {
@@ -64,10 +117,7 @@ type overJSON struct {
 }
 
 func (r *benchReport) writeJSON(w io.Writer) error {
-	f := r.bench.flags
-	doc := benchJSON{Command: f.during, Job: r.bench.job, Settings: benchSettings{Version: version, Clients: f.clients, Threads: f.threads,
-		Pipeline: f.pipeline, Keys: f.keys, Distribution: f.distribution, Size: f.size, Rate: f.rate, Seconds: f.duration.Seconds(),
-		WarmUp: f.warmUp.Seconds()}}
+	doc := benchJSON{Command: r.bench.flags.during, Job: r.bench.job, Settings: r.bench.settings()}
 	for _, rounds := range r.rounds {
 		t := targetJSON{Target: rounds[0].Target}
 		for _, res := range rounds {

@@ -79,7 +79,39 @@ func (f *benchFlags) loadConfig() (c load.Config, err error) {
 	if f.clients < 1 || f.threads < 1 || f.pipeline < 1 || f.keys < 1 || f.rate < 0 || f.given("rate") && f.rate == 0 {
 		return c, fail(exitUsage, "--clients, --threads, --pipeline, --keys and --rate are at least 1")
 	}
+	if f.resp != 2 && f.resp != 3 {
+		return c, fail(exitUsage, "--resp is 2 or 3, not %d", f.resp)
+	}
+	if err := f.addresses(); err != nil {
+		return c, err
+	}
+	rest := c
+	rest.Target.Addr = f.proxy
+	if err := rest.Check(); err != nil {
+		return c, fail(exitUsage, "%w", err)
+	}
 	return c, nil
+}
+
+// addresses refuses what is no address, before anything has been measured.
+func (f *benchFlags) addresses() error {
+	if _, _, err := net.SplitHostPort(f.proxy); err != nil {
+		return fail(exitUsage, "--proxy is host:port, not %q", f.proxy)
+	}
+	for _, node := range f.nodes() {
+		if _, _, err := net.SplitHostPort(node); err != nil {
+			return fail(exitUsage, "--cluster is host:port, more of them after commas, not %q", f.cluster)
+		}
+	}
+	return nil
+}
+
+// nodes are those of --cluster.
+func (f *benchFlags) nodes() []string {
+	if f.cluster == "" {
+		return nil
+	}
+	return strings.Split(f.cluster, ",")
 }
 
 // operations are those of --mix, --command, --read or --ratio.
@@ -157,6 +189,7 @@ type bench struct {
 	cmd   *cobra.Command
 	admin *operation // nil when there is no admin port, and none is needed
 	loads []load.Config
+	hdr   *os.File // of --hdr, nil for none
 	job   *jobView // of --during, once it has ended
 	live  bool     // standard error is a terminal
 }
@@ -166,6 +199,9 @@ func (b *bench) prepare(ctx context.Context) error {
 	f := b.flags
 	cfg, err := f.loadConfig()
 	if err != nil {
+		return err
+	}
+	if err := b.openHistograms(); err != nil {
 		return err
 	}
 	if err := b.findAdmin(ctx); err != nil {
@@ -209,6 +245,18 @@ func (b *bench) prepare(ctx context.Context) error {
 	return nil
 }
 
+// openHistograms opens the file of --hdr, so that nobody measures for minutes and then has no place for the result. What
+// is in it stays until there is another.
+func (b *bench) openHistograms() (err error) {
+	if b.flags.hdr == "" {
+		return nil
+	}
+	if b.hdr, err = os.OpenFile(b.flags.hdr, os.O_WRONLY|os.O_CREATE, 0o644); err != nil {
+		return fail(exitUsage, "--hdr: %w", err)
+	}
+	return nil
+}
+
 // findAdmin connects to the admin port. Without --during only what it could tell is missing.
 func (b *bench) findAdmin(ctx context.Context) error {
 	f := b.flags
@@ -236,8 +284,8 @@ func (b *bench) note(format string, args ...any) {
 
 // seeds are nodes of the cluster, none if nobody knows and nobody needs to.
 func (b *bench) seeds(ctx context.Context) ([]string, error) {
-	if b.flags.cluster != "" {
-		return strings.Split(b.flags.cluster, ","), nil
+	if nodes := b.flags.nodes(); nodes != nil {
+		return nodes, nil
 	}
 	if b.admin == nil {
 		return nil, nil

@@ -51,15 +51,13 @@ func (b *bench) close() {
 	if b.admin != nil {
 		b.admin.close()
 	}
+	if b.hdr != nil {
+		_ = b.hdr.Close() // it has been closed when there was something to write
+	}
 }
 
 // tell writes the result, and is an error when operations have failed or the job has.
 func (b *bench) tell(all [][]*load.Result) error {
-	if b.flags.hdr != "" {
-		if err := writeHistograms(b.flags.hdr, all); err != nil {
-			return err
-		}
-	}
 	r := newBenchReport(b, all)
 	if b.flags.output == outputJSON {
 		if err := r.writeJSON(b.cmd.OutOrStdout()); err != nil {
@@ -67,6 +65,11 @@ func (b *bench) tell(all [][]*load.Result) error {
 		}
 	} else {
 		r.write(b.cmd.OutOrStdout())
+	}
+	if b.hdr != nil {
+		if err := writeHistograms(b.hdr, all); err != nil {
+			return fmt.Errorf("--hdr: %w", err)
+		}
 	}
 	if b.job != nil && b.job.ended() && b.job.State != "success" {
 		return fail(exitJob, "job %s: %s", b.job.ID, strings.TrimSpace(b.job.State+" "+b.job.Reason))
@@ -77,22 +80,18 @@ func (b *bench) tell(all [][]*load.Result) error {
 	return nil
 }
 
-func writeHistograms(file string, all [][]*load.Result) error {
-	out, err := os.Create(file)
-	if err != nil {
-		return fmt.Errorf("--hdr: %w", err)
-	}
+// writeHistograms replaces what the file holds, and closes it.
+func writeHistograms(out *os.File, all [][]*load.Result) error {
+	_ = out.Truncate(0) // a pipe has no length, and holds nothing to replace
+	var err error
 	for _, rounds := range all {
-		if strings.HasSuffix(file, ".hgrm") {
+		if strings.HasSuffix(out.Name(), ".hgrm") {
 			err = errors.Join(err, load.WritePercentiles(out, []*load.Result{load.Merge(rounds)}))
 		} else {
 			err = errors.Join(err, load.WriteLog(out, rounds))
 		}
 	}
-	if err := errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("--hdr: %w", err)
-	}
-	return nil
+	return errors.Join(err, out.Close())
 }
 
 // measure is one round of one target.

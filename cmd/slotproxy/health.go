@@ -96,7 +96,8 @@ func (s *server) checks() []check {
 		{"loops", s.proxy.Alive(liveWithin), "every event loop has turned within " + liveWithin.String()},
 	}
 	if t == nil {
-		return append(list, check{"table", false, "no slot table yet: no node of " + strings.Join(cfg.Cluster.Seeds, ", ") + " has answered"})
+		return append(list, check{"table", false, "no slot table yet: no node of " + strings.Join(cfg.Cluster.Seeds, ", ") +
+			" has answered: " + s.topology.silence()})
 	}
 	served := servedSlots(t)
 	list = append(list, check{"slots", served >= cfg.HTTP.MinSlots, fmt.Sprintf("%d of %d slots have a live node, %d are needed",

@@ -18,7 +18,8 @@ type topology struct {
 	router.Source
 
 	answered, failed atomic.Uint64
-	last             atomic.Int64 // when a node last answered, Unix nanoseconds; 0 for never
+	last             atomic.Int64          // when a node last answered, Unix nanoseconds; 0 for never
+	refusal          atomic.Pointer[error] // why one last did not, nil for never
 
 	seen  sync.Once     // the first table has been published
 	first chan struct{} // closed then
@@ -29,6 +30,7 @@ func (t *topology) Nodes(ctx context.Context, addr string) ([]byte, error) {
 	raw, err := t.Source.Nodes(ctx, addr)
 	if err != nil {
 		t.failed.Add(1)
+		t.refusal.Store(&err)
 		return nil, err
 	}
 	t.answered.Add(1)
@@ -40,6 +42,14 @@ func (t *topology) arrived() { close(t.first) }
 
 // age is the time since a node last answered.
 func (t *topology) age() time.Duration { return time.Since(time.Unix(0, t.last.Load())) }
+
+// silence says why no node has answered yet.
+func (t *topology) silence() string {
+	if err := t.refusal.Load(); err != nil {
+		return (*err).Error()
+	}
+	return "nothing has come back"
+}
 
 const (
 	// askEvery is how soon a changed password or a new version of the servers is noticed. It costs three small questions

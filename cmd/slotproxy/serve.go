@@ -156,7 +156,7 @@ func (s *server) await(signals <-chan os.Signal) os.Signal {
 				return sig
 			}
 		case <-timer.C:
-			s.log.Warn("the cluster does not answer, serving without it", "seeds", s.cfg.Load().Cluster.Seeds)
+			s.log.Warn("the cluster does not answer, serving without it", "seeds", s.cfg.Load().Cluster.Seeds, "err", s.topology.silence())
 			return nil
 		}
 	}
