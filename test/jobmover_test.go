@@ -19,7 +19,7 @@ type jobMover struct {
 	cluster *testcluster.Cluster
 	admin   string
 	engine  string
-	slots   int // that a job moves
+	slots   int           // that a job moves
 	done    chan struct{} // closed when run has returned
 
 	// Owned by who calls away, home or run, then valid after done.
