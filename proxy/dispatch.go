@@ -25,6 +25,9 @@ func (s *session) command(raw []byte) bool {
 	if !rule.Built {
 		return s.refuse(rule, unsupported(rule))
 	}
+	if s.monitors && touchesKeys(rule) {
+		return s.refuse(rule, errTextMonitors)
+	}
 	if s.l.pause.until != 0 && s.pausing(rule) {
 		s.stop(stopPaused)
 		return false

@@ -38,6 +38,7 @@ const (
 	errTextNoOptin         = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
 	errTextNoOptout        = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
 	errTextUnblocked       = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+	errTextMonitors        = "ERR Replica can't interact with the keyspace"
 	errTextNoMultiExec     = "ERR EXEC without MULTI"
 	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
 	errTextManyChannels    = "PROXYLIMIT the client is subscribed to too many channels"
