@@ -107,7 +107,7 @@ func (s *session) say(reply []byte) {
 	case s.capturing:
 		s.captured = append(s.captured, reply...)
 		return
-	case s.hearing.deaf():
+	case s.hearing.deaf() && !isConfirmation(s.rule, reply):
 		return
 	case s.tail != nil:
 		s.l.keepBehind(s.tail, reply)
