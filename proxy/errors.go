@@ -292,8 +292,11 @@ func noPermission(user string, rule *router.Rule) string {
 }
 
 func notInTransaction(rule *router.Rule) string {
-	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) +
-		" cannot be part of a transaction: it concerns more than the node of its keys"
+	why := "the proxy carries it out, not the node of the transaction"
+	if rule.Policy == router.AllPrimaries || rule.Policy == router.Scan {
+		why = "it concerns more than the node of its keys"
+	}
+	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) + " cannot be part of a transaction: " + why
 }
 
 func unsupported(rule *router.Rule) string {
