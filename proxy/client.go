@@ -183,7 +183,10 @@ func (s *session) info() ClientInfo {
 		user = "default"
 	}
 	last := "NULL"
-	if s.rule != nil {
+	switch {
+	case s.capturing:
+		last = "exec" // which carries out the command at hand
+	case s.rule != nil:
 		last = s.rule.Name
 	}
 	return ClientInfo{
