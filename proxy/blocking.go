@@ -146,26 +146,49 @@ func (l *loop) forsake(r *request) {
 // the client waited.
 func (s *session) unblock(withError bool) bool {
 	r := s.blocked
-	if r == nil || r.fan != nil || r.state == stateDone {
+	if r == nil || r.state == stateDone {
 		return false
 	}
+	if r.fan == nil {
+		s.l.endWait(r, withError)
+		return true
+	}
+	r.refs++ // its parts must not go with the last of them that is ended here
+	for _, p := range r.fan.parts {
+		if p.state != stateDone {
+			s.l.endWait(p, withError)
+		}
+	}
+	s.l.release(r)
+	return true
+}
+
+// endWait ends the wait of a command, or of its part for one node: in the node if it has come there, else here.
+func (l *loop) endWait(r *request, withError bool) {
 	c := r.conn
 	r.block.woken = false                     // what follows is the client's own end
 	early := r.state == stateSent && !c.ready // it has not come to its node, and must not any more
 	switch {
 	case r.state == stateSent && !early && withError:
-		s.l.cancel(r, "ERROR", 0)
+		l.cancel(r, "ERROR", 0)
 	case r.state == stateSent && !early:
-		s.l.cancel(r, "TIMEOUT", 0)
+		l.cancel(r, "TIMEOUT", 0)
 	case withError:
-		s.l.fail(r, errTextUnblocked)
+		l.fail(r, errTextUnblocked)
 	default:
-		s.l.finish(r, s.l.nullArray(r))
+		l.finish(r, l.inVain(r))
 	}
 	if early {
 		c.close(nil)
 	}
-	return true
+}
+
+// inVain is the reply to a command that has waited until its time was up.
+func (l *loop) inVain(r *request) []byte {
+	if r.parent != nil { // WAIT and WAITAOF are the ones that have parts
+		return nobodyHasIt(r.rule)
+	}
+	return l.nullArray(r)
 }
 
 // maxCancels is how often a node is asked to end a wait that it has not seen begin yet.

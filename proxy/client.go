@@ -63,6 +63,7 @@ func (s *session) mode() clientMode {
 	flag(s.tx != nil, "x")
 	flag(s.blocked != nil, "b")
 	flag(s.tracking != nil, "t")
+	flag(s.tracking != nil && s.tracking.broken, "R")
 	flag(s.tracking != nil && s.tracking.bcast, "B")
 	flag(s.watch != nil && s.watch.gone(s), "d")
 	flag(s.ending, "c")
@@ -182,7 +183,10 @@ func (s *session) info() ClientInfo {
 		user = "default"
 	}
 	last := "NULL"
-	if s.rule != nil {
+	switch {
+	case s.capturing:
+		last = "exec" // which carries out the command at hand
+	case s.rule != nil:
 		last = s.rule.Name
 	}
 	return ClientInfo{

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -292,4 +293,23 @@ func TestCLIENTUNBLOCKFindsClientsOfAllLoops(t *testing.T) {
 	}
 	c[0].send("CLIENT UNBLOCK 1", "CLIENT UNBLOCK 99999")
 	c[0].want(":0", ":0")
+}
+
+func TestCLIENTUNBLOCKEndsWAITOnAllNodes(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	p, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c, other := connect(t, addr), connect(t, addr)
+	id := strings.Trim(other.reply("CLIENT ID"), ":\r\n")
+	for _, tt := range []struct{ how, want string }{{"TIMEOUT", ":0"}, {"ERROR", "-UNBLOCKED"}} {
+		other.send("SET a 1", "SET b 2", "SET c 3", "WAIT 1 0") // on three nodes
+		other.want("+OK", "+OK", "+OK")
+		until(t, func() bool {
+			return slices.ContainsFunc(p.Clients(), func(info ClientInfo) bool { return info.Flags == "b" })
+		})
+		c.send("CLIENT UNBLOCK " + id + " " + tt.how)
+		c.want(":1")
+		other.want(tt.want)
+	}
+	other.send("PING")
+	other.want("+PONG")
 }

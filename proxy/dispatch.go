@@ -25,6 +25,9 @@ func (s *session) command(raw []byte) bool {
 	if !rule.Built {
 		return s.refuse(rule, unsupported(rule))
 	}
+	if s.monitors && touchesKeys(rule) {
+		return s.refuse(rule, errTextMonitors)
+	}
 	if s.l.pause.until != 0 && s.pausing(rule) {
 		s.stop(stopPaused)
 		return false
@@ -104,7 +107,7 @@ func (s *session) say(reply []byte) {
 	case s.capturing:
 		s.captured = append(s.captured, reply...)
 		return
-	case s.hearing.deaf():
+	case s.hearing.deaf() && !isConfirmation(s.rule, reply):
 		return
 	case s.tail != nil:
 		s.l.keepBehind(s.tail, reply)

@@ -38,6 +38,7 @@ const (
 	errTextNoOptin         = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
 	errTextNoOptout        = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
 	errTextUnblocked       = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+	errTextMonitors        = "ERR Replica can't interact with the keyspace"
 	errTextNoMultiExec     = "ERR EXEC without MULTI"
 	errTextNoMultiDiscard  = "ERR DISCARD without MULTI"
 	errTextManyChannels    = "PROXYLIMIT the client is subscribed to too many channels"
@@ -296,8 +297,11 @@ func noPermission(user string, rule *router.Rule) string {
 }
 
 func notInTransaction(rule *router.Rule) string {
-	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) +
-		" cannot be part of a transaction: it concerns more than the node of its keys"
+	why := "the proxy carries it out, not the node of the transaction"
+	if rule.Policy == router.AllPrimaries || rule.Policy == router.Scan {
+		why = "it concerns more than the node of its keys"
+	}
+	return "PROXYUNSUPPORTED " + strings.ToUpper(strings.Replace(rule.Name, "|", " ", 1)) + " cannot be part of a transaction: " + why
 }
 
 func unsupported(rule *router.Rule) string {

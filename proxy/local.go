@@ -194,6 +194,7 @@ func localReset(s *session, _ [][]byte) {
 		return
 	}
 	r := s.pubsubRequest(s.rule)
+	r.muted = false // CLIENT REPLY is among what it ends
 	s.leaveNext(r)
 	s.l.release(r)
 }

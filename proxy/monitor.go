@@ -36,10 +36,15 @@ func (s *session) endMonitor() {
 	}
 }
 
+// touchesKeys says that a client that watches may not send a command: servers take it for a replica.
+func touchesKeys(rule *router.Rule) bool {
+	return rule.Flags&(router.FlagReadonly|router.FlagWrite) != 0 || rule.Policy == router.Script || rule.Policy == router.Publish
+}
+
 // show hands the command that the parser holds to those who watch, in all loops.
 func (s *session) show(rule *router.Rule) {
-	if rule.Flags&(router.FlagAdmin|router.FlagSkipMonitor) != 0 {
-		return
+	if rule.Flags&router.FlagAdmin != 0 || rule.Flags&router.FlagSkipMonitor != 0 && rule.Policy != router.Script {
+		return // a server shows scripts all the same: it skips them only to put them before what they call
 	}
 	line := s.monitorLine(rule, time.Now())
 	for _, l := range s.l.p.loops {

@@ -424,13 +424,14 @@ func (l *loop) settled(r *request, reply []byte) []byte {
 	}
 	out := append([]byte(nil), reply[:at]...)
 	own := t.own
+	t.r = r // it is what CLIENT INFO measures
 	for i := range count {
 		n, err := resp.Skip(reply[at:])
 		if err != nil || n == 0 {
 			return reply
 		}
 		if len(own) > 0 && own[0].at == i {
-			out = s.place(out, own[0], r.conn.node, reply[at:at+n])
+			out = s.place(out, t, own[0], r.conn.node, reply[at:at+n])
 			own = own[1:]
 		} else {
 			out = append(out, reply[at:at+n]...)
@@ -457,8 +458,8 @@ func (l *loop) unlearn(bodies []brought, replies []byte) {
 	}
 }
 
-// place appends the reply to a command that the proxy answers, or follows. by is the node that ran the transaction.
-func (s *session) place(dst []byte, o ownReply, by *node, reply []byte) []byte {
+// place appends the reply to a command of t that the proxy answers, or follows. by is the node that ran the transaction.
+func (s *session) place(dst []byte, t *transaction, o ownReply, by *node, reply []byte) []byte {
 	if o.page {
 		return tagPage(dst, reply, o.tag, by.tag())
 	}
@@ -477,9 +478,10 @@ func (s *session) place(dst []byte, o ownReply, by *node, reply []byte) []byte {
 	if o.rule.Answer != "" {
 		return append(dst, o.rule.Answer+"\r\n"...)
 	}
-	s.captured, s.capturing, s.rule = dst, true, o.rule
+	latest, queueing := s.rule, s.tx
+	s.captured, s.capturing, s.rule, s.tx = dst, true, o.rule, t // which is over when EXEC has been answered
 	s.l.cmds.local[o.rule.ID].run(s, o.args)
-	s.capturing = false
+	s.capturing, s.rule, s.tx = false, latest, queueing
 	dst, s.captured = s.captured, nil
 	return dst
 }

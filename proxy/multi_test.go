@@ -35,6 +35,37 @@ func TestTransactionsAreAnsweredAsAServerAnswersThem(t *testing.T) {
 	}
 }
 
+func TestCLIENTINFOTellsOfItsOwnTransactionNotOfTheNext(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	c.send("MULTI", "SET a 1", "CLIENT INFO", "EXEC", "MULTI", "SET a 2", "SET a 3", "SET a 4", "EXEC", "GET a")
+	c.want("+OK", "+QUEUED", "+QUEUED")
+	if got := c.next(); !strings.Contains(got, " flags=x ") || !strings.Contains(got, " multi=2 ") || !strings.Contains(got, " cmd=exec ") {
+		t.Errorf("EXEC answers %q, want flags=x, multi=2 and cmd=exec", got)
+	}
+	c.want("+OK", "+QUEUED", "+QUEUED", "+QUEUED", "*3\r\n", "$1\r\n4")
+}
+
+func TestWhatCannotBePartOfATransactionIsRefusedForItsReason(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c := connect(t, addr)
+	c.send("MULTI")
+	c.want("+OK")
+	for _, tt := range []struct{ line, why string }{
+		{"DBSIZE", "it concerns more than the node of its keys"},
+		{"KEYS *", "it concerns more than the node of its keys"},
+		{"SUBSCRIBE ch", "the proxy carries it out, not the node of the transaction"},
+		{"HELLO 3", "the proxy carries it out, not the node of the transaction"},
+		{"CLIENT KILL ID 1", "the proxy carries it out, not the node of the transaction"},
+	} {
+		if got, want := c.reply(tt.line), " cannot be part of a transaction: "+tt.why+"\r\n"; !strings.HasSuffix(got, want) {
+			t.Errorf("%s answers %q, want it to end with %q", tt.line, got, want)
+		}
+	}
+}
+
 func TestABlockedClientGetsWhatAnotherPushes(t *testing.T) {
 	for _, v := range testcluster.Versions() {
 		t.Run(string(v), func(t *testing.T) {

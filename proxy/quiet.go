@@ -1,6 +1,10 @@
 package proxy
 
-import "strings"
+import (
+	"strings"
+
+	"slotproxy/router"
+)
 
 // CLIENT REPLY is kept here and never reaches a node: each request remembers whether its client wants to hear of it, and
 // emit is where replies go out. Messages that answer no command are not held back, as in the server.
@@ -34,6 +38,11 @@ func clientReply(s *session, args [][]byte) {
 	}
 }
 
+// isConfirmation says that a reply to a command of this rule tells what the client is subscribed to: that is a message, too.
+func isConfirmation(rule *router.Rule, reply []byte) bool {
+	return rule != nil && rule.Policy == router.Subscribe && reply[0] != '-'
+}
+
 // muted says that what is written now answers a command whose client does not want to hear of it.
 func (s *session) muted() bool {
 	if s.head != nil {
@@ -44,7 +53,7 @@ func (s *session) muted() bool {
 
 // emit writes a reply, or the next piece of one.
 func (s *session) emit(b []byte) {
-	if !s.muted() {
+	if !s.muted() || s.head != nil && isConfirmation(s.head.rule, b) {
 		s.write(b)
 	}
 }

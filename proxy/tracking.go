@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 
 	"slotproxy/resp"
 	"slotproxy/router"
@@ -22,6 +23,7 @@ type tracking struct {
 	optout   bool
 	noloop   bool
 	redirect uint64 // id of the client that is told instead, 0 none
+	broken   bool   // that client was gone when it should have been told
 	prefixes []string
 	read     [router.Slots / 64]uint64 // slots that the client has read since it was last told to forget all
 	any      bool                      // there is one
@@ -283,30 +285,53 @@ func (s *session) invalidated(push []byte) {
 		s.push(push)
 		return
 	}
-	to, copied := t.redirect, append([]byte(nil), push...)
+	r := &redirection{from: s.id, to: t.redirect, home: s.l, push: append([]byte(nil), push...)}
 	for _, l := range s.l.p.loops {
-		l.post(message{kind: msgCall, call: func(l *loop) { l.pushTo(to, copied) }})
+		l.post(message{kind: msgCall, call: r.visit})
 	}
 }
 
-// pushTo hands a push to the client of this loop with the given id, in the form that its protocol has for it.
-func (l *loop) pushTo(id uint64, push []byte) {
-	for _, s := range l.sessions {
-		if s.id != id {
-			continue
-		}
-		if s.profile.key.proto == 3 {
-			s.push(push)
-			return
-		}
-		head := []byte(">2\r\n$10\r\ninvalidate\r\n")
-		if rest, ok := bytes.CutPrefix(push, head); ok && s.hears("__redis__:invalidate") {
-			if string(rest) == "_\r\n" {
-				rest = []byte("*-1\r\n")
-			}
-			s.push(append([]byte("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n"), rest...))
-		}
+// redirection brings a push to another client, in whichever loop that is.
+type redirection struct {
+	from, to uint64 // ids of clients
+	home     *loop  // of from
+	push     []byte
+	missed   atomic.Int32 // loops that do not have the client
+}
+
+// visit tells the client if it is one of l. The last loop that does not have it lets the one know that asked for it.
+func (r *redirection) visit(l *loop) {
+	if to := l.byID(r.to); to != nil {
+		to.pushRedirected(r.push)
+	} else if int(r.missed.Add(1)) == len(l.p.loops) {
+		r.home.post(message{kind: msgCall, call: r.broken})
+	}
+}
+
+// broken tells a client that the one that should have been told for it has gone.
+func (r *redirection) broken(l *loop) {
+	s := l.byID(r.from)
+	if s == nil || s.tracking == nil || s.tracking.redirect != r.to {
 		return
+	}
+	s.tracking.broken = true
+	if s.profile.key.proto == 3 {
+		s.push(resp.AppendInt(resp.AppendBulkString(resp.AppendPush(nil, 2, 3), "tracking-redir-broken"), int64(r.to)))
+	}
+}
+
+// pushRedirected hands the client a push for another one, in the form that its protocol has for it.
+func (s *session) pushRedirected(push []byte) {
+	if s.profile.key.proto == 3 {
+		s.push(push)
+		return
+	}
+	head := []byte(">2\r\n$10\r\ninvalidate\r\n")
+	if rest, ok := bytes.CutPrefix(push, head); ok && s.hears("__redis__:invalidate") {
+		if string(rest) == "_\r\n" {
+			rest = []byte("*-1\r\n")
+		}
+		s.push(append([]byte("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n"), rest...))
 	}
 }
 
@@ -354,7 +379,7 @@ func clientTrackingInfo(s *session, _ [][]byte) {
 			set  bool
 			name string
 		}{{t.bcast, "bcast"}, {t.optin, "optin"}, {t.optin && s.caching != "", "caching-yes"}, {t.optout, "optout"},
-			{t.optout && s.caching != "", "caching-no"}, {t.noloop, "noloop"}} {
+			{t.optout && s.caching != "", "caching-no"}, {t.noloop, "noloop"}, {t.broken, "broken_redirect"}} {
 			if f.set {
 				flags = append(flags, f.name)
 			}

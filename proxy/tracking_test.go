@@ -118,6 +118,30 @@ func TestTrackingOfAnOldClientIsToldToAnother(t *testing.T) {
 	}
 }
 
+func TestAClientLearnsThatTheOneToldForItHasGone(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	p, addr := serve(t, Config{Loops: 3}, cl.Addrs()...)
+	told, c, old, d := connect(t, addr), connect(t, addr), connect(t, addr), connect(t, addr)
+	id := strings.Trim(told.reply("CLIENT ID"), ":\r\n")
+	c.send("HELLO 3", "CLIENT TRACKING ON REDIRECT "+id, "GET a")
+	c.want("%7", "+OK", "_")
+	old.send("CLIENT TRACKING ON REDIRECT "+id, "GET a")
+	old.want("+OK", "$-1")
+	told.Close()
+	until(t, func() bool { return len(p.Clients()) == 3 })
+	d.send("SET a 1")
+	d.want("+OK")
+	c.want(">2\r\n$21\r\ntracking-redir-broken\r\n:" + id + "\r\n")
+	until(t, func() bool { // the old one has no way to be told, but to ask
+		return strings.Contains(old.reply("CLIENT TRACKINGINFO"), "broken_redirect")
+	})
+	if info := old.reply("CLIENT INFO"); !strings.Contains(info, " flags=tR ") {
+		t.Errorf("CLIENT INFO says %q, want the flags tR", info)
+	}
+	c.send("CLIENT TRACKING OFF", "CLIENT TRACKING ON", "CLIENT TRACKINGINFO")
+	c.want("+OK", "+OK", "%3\r\n$5\r\nflags\r\n~1\r\n$2\r\non\r\n")
+}
+
 // A node forgets ASKING with the next command, and CLIENT CACHING too, so only one of them can go before a read.
 func TestAReadThatTheNodeDoesNotWatchIsNotToBeCached(t *testing.T) {
 	s := script(t, Config{Loops: 1})

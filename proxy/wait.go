@@ -43,7 +43,7 @@ func (s *session) await(rule *router.Rule) bool {
 	}
 	for _, n := range to {
 		if !slices.Contains(s.l.primaries, n) { // its successor cannot say what the writes of before have reached
-			s.answered(rule, s.nobodyHasIt(rule))
+			s.answered(rule, nobodyHasIt(rule))
 			return true
 		}
 	}
@@ -67,7 +67,7 @@ func (s *session) await(rule *router.Rule) bool {
 }
 
 // nobodyHasIt is the answer of WAIT, or WAITAOF, when no replica is known to have the client's writes.
-func (s *session) nobodyHasIt(rule *router.Rule) []byte {
+func nobodyHasIt(rule *router.Rule) []byte {
 	if rule.Name == "wait" {
 		return resp.AppendInt(nil, 0)
 	}

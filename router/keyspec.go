@@ -1,5 +1,10 @@
 package router
 
+import (
+	"bytes"
+	"math"
+)
+
 // keySpec is one key specification of COMMAND: where the search begins, and how many keys lie from there.
 type keySpec struct {
 	begin   beginKind
@@ -123,18 +128,20 @@ func (s *keySpec) bounds(args [][]byte, begin int) (first, last int, ok bool) {
 		if at < 0 || at >= len(args) {
 			return 0, 0, false
 		}
-		n, ok := parseCount(args[at])
-		if !ok || n > len(args) {
-			return 0, 0, false
-		}
 		first = begin + s.first
-		last = first + (n-1)*s.step
-		return first, last, first > 0 && last < len(args)
+		if n, ok := parseCount(args[at]); ok {
+			last = first + (n-1)*s.step
+			return first, last, first > 0 && last < len(args)
+		}
+		// The command is in vain, but a node says so only where it finds its keys. One of them leads there, and leaves
+		// nothing to emulate.
+		n := looseCount(args[at])
+		return first, first, n > 0 && first > 0 && first+(n-1)*s.step < len(args)
 	}
 	return 0, 0, false
 }
 
-// parseCount reads a number of keys as a server does: decimal digits without a sign or leading zeros. Seven digits
+// parseCount reads a number of keys as a server does that runs the command: decimal digits without a sign or leading zeros. Seven digits
 // are more than a command may have arguments.
 func parseCount(b []byte) (int, bool) {
 	if len(b) == 0 || len(b) > 7 || b[0] == '0' && len(b) > 1 {
@@ -148,6 +155,30 @@ func parseCount(b []byte) (int, bool) {
 		n = n*10 + int(c-'0')
 	}
 	return n, true
+}
+
+// looseCount reads a number of keys as a node does that looks for them before it runs the command, with C's atoi: spaces
+// and a sign before the digits, anything behind them, and of a large number the low 32 bits. What is no number is 0.
+func looseCount(b []byte) int {
+	b = bytes.TrimLeft(b, " \t\n\v\f\r")
+	negative := len(b) > 0 && b[0] == '-'
+	if negative || len(b) > 0 && b[0] == '+' {
+		b = b[1:]
+	}
+	n := int64(0)
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			break
+		}
+		if n > (math.MaxInt64-9)/10 {
+			return 0 // the largest number, of which atoi makes -1, or the smallest, of which it makes 0
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if negative {
+		n = -n
+	}
+	return int(int32(n))
 }
 
 // sortKeys finds the keys of SORT: the one sorted and the last STORE. The specs of the command cannot say it, because a

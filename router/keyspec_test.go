@@ -25,9 +25,14 @@ func TestKeysOfEveryForm(t *testing.T) {
 		{"ZUNION 3 a b", "!"},
 		{"ZUNION -1 a b", "!"},
 		{"ZUNION x a b", "!"},
-		{"ZUNION 01 a", "!"},
+		{"ZUNION 1x a b", "a"},
+		{"ZUNION 02 a b", "a"},
+		{"ZUNION +2 a", "!"},
 		{"ZUNION 99999999999999999999 a", "!"},
-		{"ZUNION 4294967297 a", "!"},
+		{"ZUNION 4294967297 a", "a"},
+		{"ZUNION 4294967295 a", "!"},
+		{"ZUNIONSTORE dst 01 a", "dst a"},
+		{"EVAL script 00 a", "!"},
 		{"EVAL script 0", ""},
 		{"EVAL script 0 x y", ""},
 		{"EVAL script 2 a b c", "a b"},
@@ -71,6 +76,22 @@ func TestKeysOfEveryForm(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("Keys(%q) = %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+func TestLooseCountsAreThoseOfAtoi(t *testing.T) {
+	tests := []struct {
+		text string
+		want int
+	}{
+		{"12", 12}, {"012", 12}, {" \t\n\v\f\r12", 12}, {"+12", 12}, {"-12", -12}, {"12x", 12}, {"1.5", 1}, {"1\x002", 1},
+		{"", 0}, {"x", 0}, {"+", 0}, {"-", 0}, {"- 1", 0}, {"+-1", 0},
+		{"2147483648", -2147483648}, {"4294967297", 1}, {"-4294967295", 1}, {"9223372036854775807", 0}, {"18446744073709551617", 0},
+	}
+	for _, tt := range tests {
+		if got := looseCount([]byte(tt.text)); got != tt.want {
+			t.Errorf("looseCount(%q) = %d, want %d", tt.text, got, tt.want)
 		}
 	}
 }
@@ -129,6 +150,7 @@ func TestDecideFindsSlotAndSpread(t *testing.T) {
 		{"EVAL s 0", false, false, false},
 		{"PING", false, false, false},
 		{"ZUNION 9 a", false, false, false},
+		{"ZUNION 2x {t}a {u}b", true, false, false},
 		{"GET", false, false, false},
 	}
 	for _, tt := range tests {

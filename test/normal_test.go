@@ -51,6 +51,7 @@ var normal = []struct {
 	{"XINFO CONSUMERS", idle, "how long ago"},
 	{"XPENDING {t}x grp - +", digits, "how long ago"},
 	{"monitor", monitorLine, "the time and the client's address"},
+	{"tracking-redir-broken", digits, "a client's id"},
 	{"slowlog entries", digits, "times, ids, addresses"},
 }
 

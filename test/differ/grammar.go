@@ -65,7 +65,8 @@ func (c counted) emit(g *generator, out []string) []string {
 	n := 1 + g.IntN(3)
 	count := strconv.Itoa(n)
 	if g.chance(2) {
-		count = g.one("0", "-1", "99", "abc")
+		// The last ones are numbers for who looks for the keys, but not for who runs the command.
+		count = g.one("0", "-1", "99", "abc", " 1", "01", "+1", "1x", "4294967297")
 	}
 	out = append(out, count)
 	for range n {
