@@ -22,7 +22,7 @@ type Seat struct {
 const leastPrimaries = 3
 
 // Layout seats nodes: the first of each host in turn are primaries with equal shares, and no replica sits on its primary's
-// host if that can be helped.
+// host if that can be helped; no two of one primary sit on one host if that can be seen at once.
 func Layout(addrs []string, replicas int) ([]Seat, error) {
 	for i, a := range addrs {
 		if slices.Contains(addrs[:i], a) {
@@ -48,12 +48,36 @@ func Layout(addrs []string, replicas int) ([]Seat, error) {
 	}
 	for round := 0; len(rest) > 0; round++ { // those beyond a full round are more replicas for the first primaries
 		for i := 0; i < n && len(rest) > 0; i++ {
-			at := max(0, slices.IndexFunc(rest, func(a string) bool { return host(a) != host(primaries[i]) }))
+			at := max(0, slices.IndexFunc(rest, func(a string) bool { return !together(seats, a, primaries[i]) }))
 			seats = append(seats, Seat{Addr: rest[at], Of: primaries[i]})
 			rest = slices.Delete(slices.Clone(rest), at, at+1)
 		}
 	}
+	part(seats[n:])
 	return seats, nil
+}
+
+// together tells whether a primary, or a replica that it has already, is on the host of addr.
+func together(seats []Seat, addr, primary string) bool {
+	return slices.ContainsFunc(seats, func(s Seat) bool {
+		return (s.Addr == primary || s.Of == primary) && host(s.Addr) == host(addr)
+	})
+}
+
+// part lets replicas on their primary's host change places with others, when both are away from their primaries then. One that
+// finds nobody stays: each of the other places has that host at one end already.
+func part(replicas []Seat) {
+	for i := range replicas {
+		a := &replicas[i]
+		if host(a.Addr) != host(a.Of) {
+			continue
+		}
+		other := slices.IndexFunc(replicas, func(b Seat) bool { return host(a.Addr) != host(b.Of) && host(b.Addr) != host(a.Of) })
+		if other >= 0 {
+			b := &replicas[other]
+			a.Addr, b.Addr = b.Addr, a.Addr
+		}
+	}
 }
 
 func host(addr string) string {
