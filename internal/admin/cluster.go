@@ -18,6 +18,7 @@ const EngineAuto = "auto"
 // of one, or host:port; by is who asks.
 type Cluster interface {
 	Plan(ctx context.Context, goal migrate.Goal) (*plan.Plan, error)
+	Fits(ctx context.Context, p *plan.Plan) error // an error: the cluster is not as it was when the plan was made
 	Start(ctx context.Context, p *plan.Plan, options machine.Options, by string) (id string, err error)
 	Jobs() []migrate.Status // the oldest first
 	Job(id string) (migrate.Status, bool)
@@ -44,6 +45,7 @@ func (a absent) err() error {
 }
 
 func (a absent) Plan(context.Context, migrate.Goal) (*plan.Plan, error) { return nil, a.err() }
+func (a absent) Fits(context.Context, *plan.Plan) error                 { return a.err() }
 func (a absent) Start(context.Context, *plan.Plan, machine.Options, string) (string, error) {
 	return "", a.err()
 }

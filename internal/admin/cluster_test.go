@@ -69,6 +69,8 @@ func (f *fakeCluster) Plan(_ context.Context, g migrate.Goal) (*plan.Plan, error
 	return &p, nil
 }
 
+func (f *fakeCluster) Fits(_ context.Context, p *plan.Plan) error { return f.note("fits %s", p.Goal) }
+
 func (f *fakeCluster) Start(_ context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
 	text, _ := json.Marshal(o)
 	who, _, _ := strings.Cut(by, "@127.0.0.1:")
@@ -127,6 +129,7 @@ func TestWordsBecomeGoalsAndOptions(t *testing.T) {
 		{"reshard slots 16384 to cc from all", `plan {"kind":"reshard","to":"cc","slots":16384}` + start},
 		{"MOVE SLOTSRANGE 1 5 9 9 TO h:1", `plan {"kind":"move","to":"h:1","ranges":[[1,5],[9,9]]}` + start},
 		{"REBALANCE", `plan {"kind":"rebalance"}` + start},
+		{"REBALANCE THRESHOLD 0", `plan {"kind":"rebalance","threshold":1e-9}` + start},
 		{"REBALANCE BY KEYS WEIGHT a 2 b 0.5 THRESHOLD 3.5 USEEMPTY",
 			`plan {"kind":"rebalance","by":"keys","weights":{"a":2,"b":0.5},"threshold":3.5,"use_empty":true}` + start},
 		{"EVACUATE aa", `plan {"kind":"evacuate","node":"aa"}` + start},
@@ -187,7 +190,7 @@ func TestWordsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"EXECUTE x", "the plan cannot be read: not JSON of a plan"},
 		{"EXECUTE null", "the plan cannot be read: not JSON of a plan"},
 		{"EXECUTE {}", "the plan has no fingerprint"},
-		{"EXECUTE {} DRYRUN", "syntax error"},
+		{"EXECUTE {} DRYRUN", "the plan has no fingerprint"},
 		{`EXECUTE {"fingerprint":"f","slots":1}`, "the plan does not have as many slots as it says"},
 		{`EXECUTE {"fingerprint":"f","slots":2,"moves":[{"source":"a","target":"b","slots":[2,2]}]}`,
 			"the slots of the plan are out of range, out of order or there twice"},
@@ -252,6 +255,10 @@ func TestASavedPlanCanBeExecuted(t *testing.T) {
 		t.Fatalf("got %s, %v", saved, err)
 	}
 	f.last()
+	c.send(string(resp.AppendCommandStrings(nil, "PROXY", "EXECUTE", saved, "DRYRUN", "JSON")))
+	if got, want := c.reply(), fmt.Sprintf("$%d\r\n%s\r\n", len(saved), saved); got != want || f.last() != "fits move 0-2,9" {
+		t.Errorf("only to be seen: got %q, want %q", got, want)
+	}
 	c.send(string(resp.AppendCommandStrings(nil, "PROXY", "EXECUTE", saved, "HOLD", "5")))
 	if got, want := lines(c.reply()), "7"; got != want {
 		t.Errorf("got %q, want %q", got, want)
