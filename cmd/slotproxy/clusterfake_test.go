@@ -59,6 +59,7 @@ type fakeCluster struct {
 	ends    string // the job's last state
 	bad     bool   // the cluster has a finding
 	nothing bool   // plans are empty
+	stale   bool   // saved plans are out of date
 }
 
 func (f *fakeCluster) note(format string, args ...any) {
@@ -90,6 +91,14 @@ func (f *fakeCluster) Plan(_ context.Context, g migrate.Goal) (*plan.Plan, error
 		p.Warnings = []string{"be careful"}
 	}
 	return p, nil
+}
+
+func (f *fakeCluster) Fits(_ context.Context, p *plan.Plan) error {
+	f.note("fits %d slots", p.Slots)
+	if f.stale {
+		return errors.New("STALEPLAN the cluster has changed")
+	}
+	return nil
 }
 
 func (f *fakeCluster) Start(_ context.Context, p *plan.Plan, o machine.Options, _ string) (string, error) {

@@ -16,19 +16,33 @@ func lookCommands(f *clusterFlags) []*cobra.Command {
 	list := []*cobra.Command{}
 	for _, c := range []struct {
 		use, short string
-		args       cobra.PositionalArgs
 		run        func(ctx context.Context, o *operation, args []string) error
 	}{
-		{"info", "Keys and slots of each primary", cobra.NoArgs, clusterInfo},
-		{"nodes", "Nodes of the cluster", cobra.NoArgs, clusterNodes},
-		{"slots", "Slot ranges with their owners", cobra.NoArgs, clusterSlots},
-		{"check", "Find what is wrong with the cluster; exit code 1 if anything is", cobra.NoArgs, clusterCheck},
-		{"jobs", "Jobs, the newest first", cobra.NoArgs, clusterJobs},
-		{"job [JOB]", "One job, by default the newest", cobra.MaximumNArgs(1), clusterJob},
+		{"info [HOST:PORT]", "Keys and slots of each primary", clusterInfo},
+		{"nodes", "Nodes of the cluster", clusterNodes},
+		{"slots", "Slot ranges with their owners", clusterSlots},
+		{"check [HOST:PORT]", "Find what is wrong with the cluster; exit code 1 if anything is", clusterCheck},
+		{"jobs", "Jobs, the newest first", clusterJobs},
+		{"job [JOB]", "One job, by default the newest", clusterJob},
 	} {
-		list = append(list, &cobra.Command{Use: c.use, Short: c.short, Args: c.args, RunE: act(f, c.run)})
+		cmd := &cobra.Command{Use: c.use, Short: c.short, Args: cobra.NoArgs, RunE: act(f, c.run)}
+		switch _, arg, _ := strings.Cut(c.use, " "); arg {
+		case "[HOST:PORT]":
+			cmd.Args, cmd.PreRunE = cobra.MaximumNArgs(1), onNode(f)
+		case "[JOB]":
+			cmd.Args = cobra.MaximumNArgs(1)
+		}
+		if cmd.Name() == "check" {
+			everyOwner(cmd)
+		}
+		list = append(list, cmd)
 	}
 	return list
+}
+
+// everyOwner gives a command valkey-cli's option for what is always done here.
+func everyOwner(cmd *cobra.Command) {
+	cmd.Flags().Bool("search-multiple-owners", false, "As in valkey-cli. Without effect: slots with several owners are always found.")
 }
 
 // raw prints an answer as JSON when that is wanted.
@@ -41,7 +55,7 @@ func (o *operation) raw(ctx context.Context, words ...string) (answer any, done 
 
 // table writes rows of columns.
 func (o *operation) table(head string, rows [][]string) {
-	w := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(o.talk, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, strings.ReplaceAll(head, "|", "\t"))
 	for _, r := range rows {
 		_, _ = fmt.Fprintln(w, strings.Join(r, "\t"))
