@@ -78,7 +78,7 @@ func careBench(t *testing.T) *bench {
 
 func TestARepairStopsWhenAnotherCoordinatorGoesBeforeIt(t *testing.T) {
 	b := careBench(t)
-	err := b.c.alone(context.Background(), "fix", "test", func(ctx context.Context, here *presence) error {
+	err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, func(ctx context.Context, here *presence) error {
 		b.f.with(func() {
 			b.f.clients[b.f.addr(0)] = append(b.f.clients[b.f.addr(0)], fakeClient{id: 1, name: presenceName("other", 1)})
 		})
@@ -102,7 +102,7 @@ func TestARepairStopsWhenAnotherCoordinatorGoesBeforeIt(t *testing.T) {
 
 func TestARepairIsSeenAsLongAsItWorks(t *testing.T) {
 	b := careBench(t)
-	err := b.c.alone(context.Background(), "fix", "test", func(ctx context.Context, here *presence) error {
+	err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, func(ctx context.Context, here *presence) error {
 		b.f.stop(here, aliveFor)
 		ctx, cancel := context.WithTimeout(ctx, testTimeout)
 		defer cancel()
@@ -126,14 +126,14 @@ func TestWhatHasThePlaceOfAJobKeepsItToItsEnd(t *testing.T) {
 	do := func(context.Context, *presence) error { return nil }
 	busy := func(when, want string) {
 		t.Helper()
-		if err := b.c.alone(context.Background(), "fix", "test", do); err == nil || err.Error() != "BUSYJOB no job can start: "+want {
+		if err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, do); err == nil || err.Error() != "BUSYJOB no job can start: "+want {
 			t.Errorf("%s: %v, want %s", when, err, want)
 		}
 	}
 	busy("before Run", unread)
 	b.run()
 	b.wait("", "ready", func(Status) bool { return b.c.Ready() })
-	if err := b.c.alone(context.Background(), "fix", "test", func(context.Context, *presence) error {
+	if err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, func(context.Context, *presence) error {
 		busy("beside another", "fix is at work")
 		b.stop()
 		return nil

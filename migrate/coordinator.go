@@ -344,7 +344,7 @@ func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options
 	c.jobs = append(c.jobs, d.job)
 	c.trimLocked()
 	c.mu.Unlock()
-	c.log.Info("job started", "job", id, "by", by, "plan", p.Goal, "slots", p.Slots)
+	c.log.Info("job started", "job", id, "by", by, "plan", p.Goal, "slots", p.Slots, "options", d.options)
 	c.begun <- d // has room: there is one job at a time
 	return id, nil
 }

@@ -37,6 +37,14 @@ type Cluster interface {
 // absent stands in for a coordinator where there is none, and says why.
 type absent string
 
+// lacking is why there is no coordinator, nil when there is one.
+func lacking(c Cluster) error {
+	if a, none := c.(absent); none {
+		return a.err()
+	}
+	return nil
+}
+
 func (a absent) err() error {
 	if a == "" {
 		return errors.New("ERR this proxy has no coordinator")

@@ -9,6 +9,10 @@ import (
 )
 
 func showJobs(_ context.Context, c *call, r *reply) {
+	if err := lacking(c.cluster); err != nil {
+		r.fail(textOf(err))
+		return
+	}
 	jobs := c.cluster.Jobs()
 	r.array(len(jobs))
 	for i := range jobs {
@@ -34,6 +38,10 @@ func instant(t time.Time) int64 {
 }
 
 func showJob(_ context.Context, c *call, r *reply) {
+	if err := lacking(c.cluster); err != nil {
+		r.fail(textOf(err))
+		return
+	}
 	j, known := c.cluster.Job(c.args[0])
 	if !known {
 		r.fail("ERR Unknown job " + echo(c.args[0]))
