@@ -23,6 +23,8 @@ type Goal struct {
 	UseEmpty  bool               `json:"use_empty,omitempty"` // primaries without slots take part
 
 	Node string `json:"node,omitempty"` // of Evacuate
+
+	Options machine.Options `json:"-"` // that the job will have, for how long it takes; Start has its own
 }
 
 // Kinds of goals.

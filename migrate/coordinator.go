@@ -249,7 +249,18 @@ func (c *Coordinator) Plan(ctx context.Context, g Goal) (*plan.Plan, error) {
 		return nil, err
 	}
 	p.Warnings = append(p.Warnings, s.doubts...)
+	p.Estimate = max(p.Estimate, allowed(p, c.options(g.Options)))
 	return p, nil
+}
+
+// allowed is the least time that a plan takes at the rates of the options.
+func allowed(p *plan.Plan, o machine.Options) (least time.Duration) {
+	for _, r := range [][2]int64{{p.Keys, o.MaxKeysPerSecond}, {p.Bytes, o.MaxBytesPerSecond}} {
+		if amount, rate := r[0], r[1]; rate > 0 {
+			least = max(least, time.Duration(float64(amount)/float64(rate)*float64(time.Second)))
+		}
+	}
+	return least.Round(time.Millisecond)
 }
 
 // makePlan gives a goal to its planner.

@@ -37,6 +37,7 @@ func pursue(ctx context.Context, c *call, q *request, wrong string, r *reply) {
 		r.fail(wrong)
 		return
 	}
+	q.goal.Options = q.options
 	p, err := c.cluster.Plan(ctx, q.goal)
 	if err != nil {
 		r.fail(textOf(err))
