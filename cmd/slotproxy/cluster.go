@@ -32,8 +32,8 @@ type clusterFlags struct {
 	output                    string
 	yes                       bool
 
-	alone  *settingFlags // of a coordinator in this process; used when they name a cluster
-	create bool          // there is no cluster yet
+	alone *settingFlags // of a coordinator in this process; used when they name a cluster
+	use   purpose       // of that coordinator
 }
 
 const (
@@ -135,6 +135,9 @@ func environment(name, otherwise string) string {
 func act(f *clusterFlags, run func(ctx context.Context, o *operation, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ctx := context.Background() // a signal ends the process, but for watch: it waits for nothing then
+		if dry := cmd.Flags().Lookup("dry-run"); dry != nil && dry.Value.String() == "true" {
+			f.use.look = true
+		}
 		o, err := newOperation(ctx, f, cmd)
 		if err != nil {
 			return err
@@ -192,11 +195,11 @@ func newOperation(ctx context.Context, f *clusterFlags, cmd *cobra.Command) (*op
 
 // stand starts a coordinator in this process and connects to it.
 func (o *operation) stand(ctx context.Context, stderr io.Writer) error {
-	alone, err := newStandalone(o.flags.alone.sources(nil), stderr)
+	alone, err := newStandalone(ctx, o.flags.alone.sources(nil), stderr, o.flags.use)
 	if err != nil {
 		return err
 	}
-	if o.client, err = alone.start(ctx, !o.flags.create); err != nil {
+	if o.client, err = alone.start(ctx); err != nil {
 		alone.stop()
 		return err
 	}

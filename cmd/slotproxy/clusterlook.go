@@ -25,7 +25,7 @@ func lookCommands(f *clusterFlags) []*cobra.Command {
 		{"jobs", "Jobs, the newest first", clusterJobs},
 		{"job [JOB]", "One job, by default the newest", clusterJob},
 	} {
-		cmd := &cobra.Command{Use: c.use, Short: c.short, Args: cobra.NoArgs, RunE: act(f, c.run)}
+		cmd := &cobra.Command{Use: c.use, Short: c.short, Args: cobra.NoArgs, RunE: look(f, c.run)}
 		switch _, arg, _ := strings.Cut(c.use, " "); arg {
 		case "[HOST:PORT]":
 			cmd.Args, cmd.PreRunE = cobra.MaximumNArgs(1), onNode(f)
@@ -38,6 +38,14 @@ func lookCommands(f *clusterFlags) []*cobra.Command {
 		list = append(list, cmd)
 	}
 	return list
+}
+
+// look is act for commands that change nothing.
+func look(f *clusterFlags, run func(ctx context.Context, o *operation, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		f.use.look = true
+		return act(f, run)(cmd, args)
+	}
 }
 
 // everyOwner gives a command valkey-cli's option for what is always done here.
@@ -220,6 +228,9 @@ func clusterJob(ctx context.Context, o *operation, args []string) error {
 	}
 	if !j.ended() {
 		o.print("Job %s: %s\n%s\n", j.ID, j.Goal, j.progress())
+		if j.Reason != "" {
+			o.print("  %s\n", j.Reason)
+		}
 		for _, u := range j.Units {
 			o.print("  %s -> %s: %s, %s, slots %s\n", short(u.Source), short(u.Target), u.Engine, u.Step, u.Slots)
 		}

@@ -103,7 +103,7 @@ func createCommand(f *clusterFlags) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show what the cluster would be and make nothing.")
 	cmd.PreRun = func(cmd *cobra.Command, args []string) {
 		if !cmd.Flags().Changed("admin") && !cmd.Flags().Changed("cluster") {
-			f.alone.given["cluster"], f.create = args, true
+			f.alone.given["cluster"], f.use.found = args, true
 		}
 	}
 	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
