@@ -24,6 +24,12 @@ func TestTheSideFileOfARepairHasEveryByteOfAValue(t *testing.T) {
 	if err := c.keep(careJob, p); err != nil {
 		t.Fatal(err)
 	}
+	if got := c.store.SideFile("1"); got != "" {
+		t.Errorf("job 1 has the side file %s", got)
+	}
+	if got := c.store.SideFile(careJob); got != filepath.Join(dir, "0.side") {
+		t.Errorf("the repair's is %s", got)
+	}
 	files, err := filepath.Glob(filepath.Join(dir, careJob+"*side*"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("side files %v, %v; want one", files, err)

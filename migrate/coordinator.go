@@ -406,10 +406,13 @@ func (c *Coordinator) Jobs() []Status {
 
 // Job returns one job.
 func (c *Coordinator) Job(id string) (Status, bool) {
-	if j := c.job(id); j != nil {
-		return j.snapshot(), true
+	j := c.job(id)
+	if j == nil {
+		return Status{}, false
 	}
-	return Status{}, false
+	st := j.snapshot()
+	st.Side = c.store.SideFile(id)
+	return st, true
 }
 
 func (c *Coordinator) job(id string) *job {

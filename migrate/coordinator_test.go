@@ -24,7 +24,7 @@ func TestAJobRunsFromPlanToHistory(t *testing.T) {
 	if st.SlotsDone != 300 || st.KeysMoved != 600 || st.KeysTotal != 600 || b.f.owned(3) != 300 {
 		t.Errorf("%d of 300 slots and %d of %d keys, the target has %d slots", st.SlotsDone, st.KeysMoved, st.KeysTotal, b.f.owned(3))
 	}
-	if len(st.After) != 4 || st.After[3].Slots != 300 || len(st.Before) != 4 || len(st.Units) != 0 || st.ETA != 0 {
+	if !st.Agree || len(st.After) != 4 || st.After[3].Slots != 300 || len(st.Before) != 4 || len(st.Units) != 0 || st.ETA != 0 {
 		t.Errorf("at its end it shows %+v", st)
 	}
 	if b.c.Running() {
@@ -69,7 +69,7 @@ func TestAJobThatLeavesSomethingToSeeToSaysSo(t *testing.T) {
 	b.c.check = func(context.Context) string { return "NOTMOVABLE slot 7 is open on a:1: PROXY FIX closes it" }
 	b.run()
 	const want = "all slots have moved, but NOTMOVABLE slot 7 is open on a:1: PROXY FIX closes it"
-	if st := b.ended(b.reshard(300), Success); st.Reason != want || len(st.After) == 0 {
+	if st := b.ended(b.reshard(300), Success); st.Reason != want || len(st.After) == 0 || st.Agree {
 		t.Errorf("it says %q and shows %v", st.Reason, st.After)
 	}
 	b.stop()

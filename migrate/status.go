@@ -100,7 +100,7 @@ func (j *job) measured(after []plan.Share) {
 func (j *job) warn(text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.warning = text
+	j.warning, j.status.Agree = text, text == ""
 }
 
 // doneBut is the reason of a job that has done what it could and left something to see to: a node that had failed may have come

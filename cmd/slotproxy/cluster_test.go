@@ -71,6 +71,7 @@ func TestCommandLinesBecomeAdminCommands(t *testing.T) {
 			`plan {"kind":"evacuate","node":"a"}; start 3 slots {"engine":"legacy","hold_budget":40000000,"parallel":2,"max_keys_per_second":9,"max_bytes_per_second":10,"allow_blocking":true}`, ""},
 		{"evacuate", exitUsage, "", "evacuate wants a node"},
 		{"pause 7", 0, "pause 7", "OK"}, {"resume", 0, "resume 7", "OK"}, {"cancel 7", 0, "cancel 7", "OK"},
+		{"job", 0, "", "12 commands were held"},
 		{"job 8", exitFailure, "", "ERR Unknown job 8"},
 		{"jobs", 0, "", "a goal"},
 		{"check", 0, "check", "[OK] All 16384 slots covered."},
@@ -107,9 +108,18 @@ func TestAJobsEndIsTheExitCode(t *testing.T) {
 		f.mu.Lock()
 		f.ends, f.looks = state, 2
 		f.mu.Unlock()
-		if code, out, errs := run("cluster", "watch", "--admin", addr); code != want || !strings.Contains(out, "Job 7: "+state) {
+		if code, out, errs := run("cluster", "watch", "--admin", addr); code != want || !strings.Contains(out, "Job 7: "+state) ||
+			strings.Contains(out, "All nodes agree") != (want == exitOK) || strings.Contains(out, "kept in /state/7.side") != (state == migrate.Failed) {
 			t.Errorf("%s: code %d, want %d\n%s%s", state, code, want, out, errs)
 		}
+	}
+}
+
+func TestAJobUnderWayShowsWhatClientsNotice(t *testing.T) {
+	f, addr := fakeAdmin(t, admin.Config{})
+	f.ends = "" // never
+	if code, out, errs := run("cluster", "job", "7", "--admin", addr); code != 0 || !strings.Contains(out, "Clients: 5 commands were held") {
+		t.Errorf("code %d\n%s%s", code, out, errs)
 	}
 }
 

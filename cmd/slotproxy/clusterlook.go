@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -234,6 +235,7 @@ func clusterJob(ctx context.Context, o *operation, args []string) error {
 		for _, u := range j.Units {
 			o.print("  %s -> %s: %s, %s, slots %s\n", short(u.Source), short(u.Target), u.Engine, u.Step, u.Slots)
 		}
+		o.printNoticed(&j)
 		return nil
 	}
 	o.printJob(&j)
@@ -253,6 +255,21 @@ func (o *operation) printJob(j *jobView) {
 	for _, b := range j.Blocked {
 		o.print("[WARNING] not moved: %s\n", b)
 	}
+	if j.Agree { // else the reason says what is wrong
+		o.print("[OK] All nodes agree about slots configuration, none is open.\n")
+	}
+	o.printNoticed(j)
+}
+
+// printNoticed tells what a job has done to clients, and to values that nobody may lose.
+func (o *operation) printNoticed(j *jobView) {
+	if j.Side != "" {
+		o.print("[WARNING] values that differed on two nodes are kept in %s\n", j.Side)
+	}
+	if o.alone != nil {
+		o.print("Clients: nobody has watched them, there was no proxy; those of moved slots saw MOVED or ASK\n")
+		return
+	}
 	o.print("Clients: %d commands were held, the longest for %s; %d redirects, %d errors\n", j.Held,
 		(time.Duration(j.LongestHold) * time.Microsecond).Round(100*time.Microsecond), j.Redirects, j.ClientErrors)
 }
@@ -266,10 +283,18 @@ func (o *operation) printShares(before, after []shareView) {
 	for _, s := range before {
 		was[s.Node] = s
 	}
+	head, counted := "  NODE|SLOTS|KEYS", slices.ContainsFunc(after, func(s shareView) bool { return s.Ops > 0 })
+	if counted {
+		head += "|OPS"
+	}
 	var rows [][]string
 	for _, s := range after {
 		b := was[s.Node]
-		rows = append(rows, []string{"  " + s.Addr, fmt.Sprintf("%d -> %d", b.Slots, s.Slots), fmt.Sprintf("%s -> %s", amount(b.Keys), amount(s.Keys))})
+		row := []string{"  " + s.Addr, fmt.Sprintf("%d -> %d", b.Slots, s.Slots), fmt.Sprintf("%s -> %s", amount(b.Keys), amount(s.Keys))}
+		if counted {
+			row = append(row, fmt.Sprintf("%s -> %s", amount(b.Ops), amount(s.Ops)))
+		}
+		rows = append(rows, row)
 	}
-	o.table("  NODE|SLOTS|KEYS", rows)
+	o.table(head, rows)
 }

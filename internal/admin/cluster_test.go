@@ -57,7 +57,7 @@ var (
 		SlotsTotal: 4, SlotsDone: 1, KeysTotal: 40, KeysMoved: 10, BytesMoved: 100, KeysPerSecond: 5, BytesPerSecond: 50,
 		ETA: 6 * time.Second, Retries: 1, Pace: "p99", HeldCommands: 2, LongestHold: 3 * time.Millisecond, Redirects: 4,
 		Units:   []migrate.UnitStatus{{Source: "aaaa", Target: "bbbb", Engine: "legacy", Step: "move", Slots: "1", Attempt: 2, For: time.Second}},
-		Blocked: []string{"slot 9: big key"}, Before: share,
+		Blocked: []string{"slot 9: big key"}, Before: share, Agree: true, Side: "/x/7.side",
 	}
 )
 
@@ -225,11 +225,11 @@ func TestRepliesOfTheCoordinator(t *testing.T) {
 			" moves *1 *8 source aaaa target bbbb count :4 slots 0-2 9 before " + shares + " after *0 warnings *1 careful"},
 		{"jobs, the newest first", "JOBS", "*2 *16 id 7 goal move 0-2,9 state running reason  created-at :1000 finished-at :0 slots-total :4 slots-done :1" +
 			" *16 id 6 goal x state failed reason y created-at :0 finished-at :0 slots-total :0 slots-done :0"},
-		{"a job", "JOB 7", "*50 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
+		{"a job", "JOB 7", "*54 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
 			" slots-total :4 slots-done :1 keys-total :40 keys-moved :10 bytes-moved :100 keys-per-second :5 bytes-per-second :50" +
 			" eta-ms :6000 retries :1 pace p99 held-commands :2 longest-hold-usec :3000 redirects :4 client-errors :0" +
 			" units *1 *14 source aaaa target bbbb engine legacy step move slots 1 attempt :2 for-ms :1000" +
-			" blocked *1 slot 9: big key before " + shares + " after *0"},
+			" blocked *1 slot 9: big key before " + shares + " after *0 agree :1 side-file /x/7.side"},
 		{"a pause", "PAUSE 7", "+OK"},
 		{"a check", "CHECK", "*12 ok :0 covered :16383 agree :1 findings *1 *12 severity error kind uncovered slots 5 node  text nobody has it" +
 			" repair *1 a:1 CLUSTER ADDSLOTS 5 shares " + shares + " done *0"},

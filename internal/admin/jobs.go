@@ -47,7 +47,7 @@ func showJob(_ context.Context, c *call, r *reply) {
 		r.fail("ERR Unknown job " + echo(c.args[0]))
 		return
 	}
-	r.dict(25)
+	r.dict(27)
 	r.pair("id", j.ID)
 	r.pair("goal", j.Goal)
 	r.pair("state", j.State)
@@ -73,6 +73,8 @@ func showJob(_ context.Context, c *call, r *reply) {
 	r.list("blocked", j.Blocked)
 	showShares("before", j.Before, r)
 	showShares("after", j.After, r)
+	r.truth("agree", j.Agree)
+	r.pair("side-file", j.Side)
 }
 
 func showUnits(units []migrate.UnitStatus, r *reply) {
