@@ -23,6 +23,8 @@ type Goal struct {
 	UseEmpty  bool               `json:"use_empty,omitempty"` // primaries without slots take part
 
 	Node string `json:"node,omitempty"` // of Evacuate
+
+	Options machine.Options `json:"-"` // that the job will have, for how long it takes; Start has its own
 }
 
 // Kinds of goals.
@@ -67,6 +69,9 @@ type Status struct {
 	Blocked []string     // slots that could not be moved, with the reason, a line each
 	Before  []plan.Share
 	After   []plan.Share // as measured at the end
+	Agree   bool         // at the end all nodes had the same picture, and no slot was open
+
+	Side string `json:"-"` // file with values that the job could not leave in the cluster; "" for none
 }
 
 // UnitStatus is what is in hand.

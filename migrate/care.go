@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func (c *Coordinator) Fix(ctx context.Context, o FixOptions, by string) (*Report
 		return c.doctor(c.cfg.Nodes, e.Run).Fix(ctx, o)
 	}
 	var r *Report
-	err := c.alone(ctx, "fix", by, func(ctx context.Context, here *presence) (err error) {
+	err := c.alone(ctx, chore{"fix", "orphans " + cmp.Or(o.Orphans, "keep"), by}, func(ctx context.Context, here *presence) (err error) {
 		nodes := guard{c.cfg.Nodes, here}
 		e := c.careEngine(nodes)
 		defer e.Close()
@@ -72,13 +73,16 @@ func (c *Coordinator) Create(ctx context.Context, addrs []string, replicas int, 
 		return nil, err
 	}
 	defer c.free()
-	c.log.Info("create", "by", by, "count", len(addrs))
-	return seats, c.registrar(c.cfg.Nodes).Create(ctx, seats)
+	todo := chore{"create", strings.Join(addrs, " "), by}
+	c.log.Info("chore begun", todo.attrs()...)
+	err = c.registrar(c.cfg.Nodes).Create(ctx, seats)
+	c.over(todo, err)
+	return seats, err
 }
 
 // AddNode takes a new node into the cluster, as a primary without slots or as a replica of another node.
 func (c *Coordinator) AddNode(ctx context.Context, addr, replicaOf, by string) error {
-	return c.alone(ctx, "add node", by, func(ctx context.Context, here *presence) error {
+	return c.alone(ctx, chore{"add node", addr, by}, func(ctx context.Context, here *presence) error {
 		t, of, err := c.named(ctx, replicaOf)
 		if err != nil {
 			return err
@@ -90,7 +94,7 @@ func (c *Coordinator) AddNode(ctx context.Context, addr, replicaOf, by string) e
 
 // DelNode takes a node without slots out of the cluster. Nodes that could not be told are in the error's text.
 func (c *Coordinator) DelNode(ctx context.Context, node, by string) error {
-	return c.alone(ctx, "delete node", by, func(ctx context.Context, here *presence) error {
+	return c.alone(ctx, chore{"delete node", node, by}, func(ctx context.Context, here *presence) error {
 		t, id, err := c.named(ctx, node)
 		if err != nil {
 			return err
@@ -107,10 +111,24 @@ func (c *Coordinator) DelNode(ctx context.Context, node, by string) error {
 	})
 }
 
+// chore is work on the cluster that is no job: what, and with which node or how, and who wants it.
+type chore struct{ what, on, by string }
+
+func (t chore) attrs() []any { return []any{"command", t.what + " " + t.on, "by", t.by} }
+
+// over logs how a chore has ended.
+func (c *Coordinator) over(t chore, err error) {
+	if err != nil {
+		c.log.Warn("chore failed", append(t.attrs(), "err", err)...)
+		return
+	}
+	c.log.Info("chore done", t.attrs()...)
+}
+
 // alone does something while no job runs here and no other coordinator is at work. Others are looked for all the time; when
 // one goes before us, the context that do gets ends.
-func (c *Coordinator) alone(ctx context.Context, what, by string, do func(ctx context.Context, here *presence) error) error {
-	if _, err := c.reserve(what + " is at work"); err != nil {
+func (c *Coordinator) alone(ctx context.Context, todo chore, do func(ctx context.Context, here *presence) error) error {
+	if _, err := c.reserve(todo.what + " is at work"); err != nil {
 		return err
 	}
 	defer c.free()
@@ -124,15 +142,13 @@ func (c *Coordinator) alone(ctx context.Context, what, by string, do func(ctx co
 	defer func() { <-watched }()
 	defer stop(nil)
 	go here.run(ctx, func(reason string) { stop(foreignError(reason)) }, watched)
-	c.log.Info(what, "by", by)
+	c.log.Info("chore begun", todo.attrs()...)
 	err := do(ctx, here)
 	var foreign foreignError
 	if err != nil && errors.As(context.Cause(ctx), &foreign) {
-		err = fmt.Errorf("%w: %s was stopped", foreign, what)
+		err = fmt.Errorf("%w: %s was stopped", foreign, todo.what)
 	}
-	if err != nil {
-		c.log.Warn(what+" failed", "by", by, "err", err)
-	}
+	c.over(todo, err)
 	return err
 }
 

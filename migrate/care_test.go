@@ -24,6 +24,12 @@ func TestTheSideFileOfARepairHasEveryByteOfAValue(t *testing.T) {
 	if err := c.keep(careJob, p); err != nil {
 		t.Fatal(err)
 	}
+	if got := c.store.SideFile("1"); got != "" {
+		t.Errorf("job 1 has the side file %s", got)
+	}
+	if got := c.store.SideFile(careJob); got != filepath.Join(dir, "0.side") {
+		t.Errorf("the repair's is %s", got)
+	}
 	files, err := filepath.Glob(filepath.Join(dir, careJob+"*side*"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("side files %v, %v; want one", files, err)
@@ -78,7 +84,7 @@ func careBench(t *testing.T) *bench {
 
 func TestARepairStopsWhenAnotherCoordinatorGoesBeforeIt(t *testing.T) {
 	b := careBench(t)
-	err := b.c.alone(context.Background(), "fix", "test", func(ctx context.Context, here *presence) error {
+	err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, func(ctx context.Context, here *presence) error {
 		b.f.with(func() {
 			b.f.clients[b.f.addr(0)] = append(b.f.clients[b.f.addr(0)], fakeClient{id: 1, name: presenceName("other", 1)})
 		})
@@ -102,7 +108,7 @@ func TestARepairStopsWhenAnotherCoordinatorGoesBeforeIt(t *testing.T) {
 
 func TestARepairIsSeenAsLongAsItWorks(t *testing.T) {
 	b := careBench(t)
-	err := b.c.alone(context.Background(), "fix", "test", func(ctx context.Context, here *presence) error {
+	err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, func(ctx context.Context, here *presence) error {
 		b.f.stop(here, aliveFor)
 		ctx, cancel := context.WithTimeout(ctx, testTimeout)
 		defer cancel()
@@ -126,14 +132,14 @@ func TestWhatHasThePlaceOfAJobKeepsItToItsEnd(t *testing.T) {
 	do := func(context.Context, *presence) error { return nil }
 	busy := func(when, want string) {
 		t.Helper()
-		if err := b.c.alone(context.Background(), "fix", "test", do); err == nil || err.Error() != "BUSYJOB no job can start: "+want {
+		if err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, do); err == nil || err.Error() != "BUSYJOB no job can start: "+want {
 			t.Errorf("%s: %v, want %s", when, err, want)
 		}
 	}
 	busy("before Run", unread)
 	b.run()
 	b.wait("", "ready", func(Status) bool { return b.c.Ready() })
-	if err := b.c.alone(context.Background(), "fix", "test", func(context.Context, *presence) error {
+	if err := b.c.alone(context.Background(), chore{what: "fix", by: "test"}, func(context.Context, *presence) error {
 		busy("beside another", "fix is at work")
 		b.stop()
 		return nil

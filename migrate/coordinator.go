@@ -249,7 +249,18 @@ func (c *Coordinator) Plan(ctx context.Context, g Goal) (*plan.Plan, error) {
 		return nil, err
 	}
 	p.Warnings = append(p.Warnings, s.doubts...)
+	p.Estimate = max(p.Estimate, allowed(p, c.options(g.Options)))
 	return p, nil
+}
+
+// allowed is the least time that a plan takes at the rates of the options.
+func allowed(p *plan.Plan, o machine.Options) (least time.Duration) {
+	for _, r := range [][2]int64{{p.Keys, o.MaxKeysPerSecond}, {p.Bytes, o.MaxBytesPerSecond}} {
+		if amount, rate := r[0], r[1]; rate > 0 {
+			least = max(least, time.Duration(float64(amount)/float64(rate)*float64(time.Second)))
+		}
+	}
+	return least.Round(time.Millisecond)
 }
 
 // makePlan gives a goal to its planner.
@@ -344,7 +355,7 @@ func (c *Coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options
 	c.jobs = append(c.jobs, d.job)
 	c.trimLocked()
 	c.mu.Unlock()
-	c.log.Info("job started", "job", id, "by", by, "plan", p.Goal, "slots", p.Slots)
+	c.log.Info("job started", "job", id, "by", by, "plan", p.Goal, "slots", p.Slots, "options", d.options)
 	c.begun <- d // has room: there is one job at a time
 	return id, nil
 }
@@ -395,10 +406,13 @@ func (c *Coordinator) Jobs() []Status {
 
 // Job returns one job.
 func (c *Coordinator) Job(id string) (Status, bool) {
-	if j := c.job(id); j != nil {
-		return j.snapshot(), true
+	j := c.job(id)
+	if j == nil {
+		return Status{}, false
 	}
-	return Status{}, false
+	st := j.snapshot()
+	st.Side = c.store.SideFile(id)
+	return st, true
 }
 
 func (c *Coordinator) job(id string) *job {

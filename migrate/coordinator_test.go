@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"slotproxy/migrate/journal"
 	"slotproxy/migrate/machine"
@@ -23,7 +24,7 @@ func TestAJobRunsFromPlanToHistory(t *testing.T) {
 	if st.SlotsDone != 300 || st.KeysMoved != 600 || st.KeysTotal != 600 || b.f.owned(3) != 300 {
 		t.Errorf("%d of 300 slots and %d of %d keys, the target has %d slots", st.SlotsDone, st.KeysMoved, st.KeysTotal, b.f.owned(3))
 	}
-	if len(st.After) != 4 || st.After[3].Slots != 300 || len(st.Before) != 4 || len(st.Units) != 0 || st.ETA != 0 {
+	if !st.Agree || len(st.After) != 4 || st.After[3].Slots != 300 || len(st.Before) != 4 || len(st.Units) != 0 || st.ETA != 0 {
 		t.Errorf("at its end it shows %+v", st)
 	}
 	if b.c.Running() {
@@ -44,13 +45,31 @@ func TestAJobRunsFromPlanToHistory(t *testing.T) {
 	}
 }
 
+func TestAnEstimateKnowsTheRatesThatAreAllowed(t *testing.T) {
+	b := newBench(t, t.TempDir(), newFakeCluster(4), nil).run()
+	plan := func(o machine.Options) time.Duration {
+		t.Helper()
+		p, err := b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.ids[3], Slots: 300, Options: o})
+		if err != nil || p.Keys != 600 {
+			t.Fatalf("got %+v, %v", p, err)
+		}
+		return p.Estimate
+	}
+	if got, want := plan(machine.Options{MaxKeysPerSecond: 10}), time.Minute; got != want {
+		t.Errorf("600 keys at 10 a second take %s, want %s", got, want)
+	}
+	if got, free := plan(machine.Options{MaxKeysPerSecond: 1e6}), plan(machine.Options{}); got != free {
+		t.Errorf("a rate that is never reached makes it %s, without it is %s", got, free)
+	}
+}
+
 func TestAJobThatLeavesSomethingToSeeToSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	b := newBench(t, dir, newFakeCluster(4), nil)
 	b.c.check = func(context.Context) string { return "NOTMOVABLE slot 7 is open on a:1: PROXY FIX closes it" }
 	b.run()
 	const want = "all slots have moved, but NOTMOVABLE slot 7 is open on a:1: PROXY FIX closes it"
-	if st := b.ended(b.reshard(300), Success); st.Reason != want || len(st.After) == 0 {
+	if st := b.ended(b.reshard(300), Success); st.Reason != want || len(st.After) == 0 || st.Agree {
 		t.Errorf("it says %q and shows %v", st.Reason, st.After)
 	}
 	b.stop()

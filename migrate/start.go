@@ -82,6 +82,15 @@ func (c *Coordinator) options(o machine.Options) machine.Options {
 // maxParallel bounds the units at once: each has a connection of its own and up to four steps ahead of it in the pool.
 const maxParallel = 16
 
+// Fits tells whether a plan could begin now. Its error says what is different from when the plan was made.
+func (c *Coordinator) Fits(ctx context.Context, p *plan.Plan) error {
+	s, err := c.survey(ctx, withoutCounts)
+	if err != nil {
+		return err
+	}
+	return fits(p, s.snap)
+}
+
 // fits checks a plan, which may have been saved and edited, against the cluster.
 func fits(p *plan.Plan, s *plan.Snapshot) error {
 	if p.Fingerprint != plan.Fingerprint(s) {

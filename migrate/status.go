@@ -70,7 +70,7 @@ func recalled(id string, first, last journal.Record, damage error) *job {
 	case damage != nil:
 		st.State, st.Reason, st.Finished = Failed, "the journal is damaged: "+damage.Error(), longAgo
 	case last.Kind != journal.Ended:
-		st.Started = first.At
+		st.Started, st.Reason = first.At, isInterrupted
 		return j
 	default:
 		var out Status
@@ -82,6 +82,9 @@ func recalled(id string, first, last journal.Record, damage error) *job {
 	close(j.done)
 	return j
 }
+
+// isInterrupted is the reason of a job that nobody is at work on: until Run goes on with it, or where Run is never called.
+const isInterrupted = "interrupted: it goes on when its coordinator runs again"
 
 // longAgo is when a job ended that has left no other date.
 var longAgo = time.Unix(0, 0)
@@ -97,7 +100,7 @@ func (j *job) measured(after []plan.Share) {
 func (j *job) warn(text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.warning = text
+	j.warning, j.status.Agree = text, text == ""
 }
 
 // doneBut is the reason of a job that has done what it could and left something to see to: a node that had failed may have come

@@ -41,7 +41,7 @@ func (r *benchReport) failed() int64 {
 const lateness = time.Millisecond
 
 func (r *benchReport) write(w io.Writer) {
-	out := &operation{out: w}
+	out := &operation{talk: w}
 	for _, s := range r.sums {
 		for i := range s.Phases {
 			r.phase(out, s, &s.Phases[i])

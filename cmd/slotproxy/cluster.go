@@ -32,8 +32,8 @@ type clusterFlags struct {
 	output                    string
 	yes                       bool
 
-	alone  *settingFlags // of a coordinator in this process; used when they name a cluster
-	create bool          // there is no cluster yet
+	alone *settingFlags // of a coordinator in this process; used when they name a cluster
+	use   purpose       // of that coordinator
 }
 
 const (
@@ -45,8 +45,8 @@ const (
 type operation struct {
 	flags  *clusterFlags
 	client *adminClient
-	out    io.Writer // results
-	talk   io.Writer // what is not a result: questions, progress
+	out    io.Writer // results that programs read
+	talk   io.Writer // what people read: results, questions, progress; with JSON, standard error
 	in     *bufio.Reader
 	alone  *standalone // the coordinator of this process; nil when it is a proxy's
 	asks   bool        // a person can answer
@@ -59,8 +59,8 @@ func (o *operation) json() bool { return o.flags.output == outputJSON }
 // say writes to a person. What cannot be written is not missed.
 func (o *operation) say(format string, args ...any) { _, _ = fmt.Fprintf(o.talk, format, args...) }
 
-// print writes a result.
-func (o *operation) print(format string, args ...any) { _, _ = fmt.Fprintf(o.out, format, args...) }
+// print writes a result as people read it. Where JSON is the result, that is beside it: what a question is about.
+func (o *operation) print(format string, args ...any) { o.say(format, args...) }
 
 // printJSON writes an answer as it is.
 func (o *operation) printJSON(v any) error {
@@ -74,12 +74,15 @@ func clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Look at a cluster, move its slots, change its nodes",
-		Long: "Speaks to the admin port of a slotproxy that runs. Options have the names that valkey-cli --cluster gives them.\n" +
-			"What is missing is asked for on a terminal; elsewhere all must be given, and --yes.\n\n" +
+		Long: "Speaks to the admin port of a slotproxy that runs, or to the nodes when there is none: --cluster.\n" +
+			"Changes are shown and confirmed on a terminal; elsewhere --yes must be given. reshard asks for all that is missing.\n\n" +
 			"  slotproxy cluster check\n" +
 			"  slotproxy cluster reshard --from all --to 127.0.0.1:7003 --slots 4096\n" +
 			"  slotproxy cluster rebalance --use-empty-primaries --yes\n\n" +
-			"Nodes are named by id, the beginning of one, or host:port.",
+			"Nodes are named by id, the beginning of one, or host:port.\n\n" +
+			"Who knows valkey-cli --cluster: options have its names without --cluster- before them, and HOST:PORT behind check, info,\n" +
+			"fix, reshard, rebalance, add-node and del-node is a node of the cluster, as --cluster. There are no call, import, backup\n" +
+			"and set-timeout, and no --fix-with-unreachable-primaries.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -107,6 +110,20 @@ func clusterCommand() *cobra.Command {
 	return cmd
 }
 
+// onNode takes a node that is named behind a command, as valkey-cli has it, for --cluster.
+func onNode(f *clusterFlags) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return nil
+		case cmd.Flags().Changed("cluster") || cmd.Flags().Changed("admin"):
+			return fail(exitUsage, "%s stands for --cluster: give only one of it, --cluster and --admin", args[0])
+		}
+		f.alone.given["cluster"] = args[:1]
+		return nil
+	}
+}
+
 func environment(name, otherwise string) string {
 	if v := os.Getenv(name); v != "" {
 		return v
@@ -118,6 +135,9 @@ func environment(name, otherwise string) string {
 func act(f *clusterFlags, run func(ctx context.Context, o *operation, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ctx := context.Background() // a signal ends the process, but for watch: it waits for nothing then
+		if dry := cmd.Flags().Lookup("dry-run"); dry != nil && dry.Value.String() == "true" {
+			f.use.look = true
+		}
 		o, err := newOperation(ctx, f, cmd)
 		if err != nil {
 			return err
@@ -175,11 +195,11 @@ func newOperation(ctx context.Context, f *clusterFlags, cmd *cobra.Command) (*op
 
 // stand starts a coordinator in this process and connects to it.
 func (o *operation) stand(ctx context.Context, stderr io.Writer) error {
-	alone, err := newStandalone(o.flags.alone.sources(nil), stderr)
+	alone, err := newStandalone(ctx, o.flags.alone.sources(nil), stderr, o.flags.use)
 	if err != nil {
 		return err
 	}
-	if o.client, err = alone.start(ctx, !o.flags.create); err != nil {
+	if o.client, err = alone.start(ctx); err != nil {
 		alone.stop()
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,18 +59,27 @@ func TestCommandLinesBecomeAdminCommands(t *testing.T) {
 		{"rebalance --detach --yes", 0, planned + "; " + begun, "\n7\n"},
 		{"rebalance --weight a=2 --weight b=0.5,c=0 --use-empty-masters --threshold 3.5 --by keys --dry-run", 0,
 			`plan {"kind":"rebalance","by":"keys","weights":{"a":2,"b":0.5,"c":0},"threshold":3.5,"use_empty":true}`, ""},
+		{"rebalance --weight a=1 b=2 c=0 --dry-run", 0, `plan {"kind":"rebalance","weights":{"a":1,"b":2,"c":0}}`, ""},
+		{"rebalance --threshold 0 --dry-run", 0, `plan {"kind":"rebalance","threshold":1e-9}`, ""},
+		{"rebalance x:1 y:1", exitUsage, "", "one node of the cluster"},
+		{"rebalance x:1", exitUsage, "", "x:1 stands for --cluster"},
+		{"check x:1", exitUsage, "", "x:1 stands for --cluster"},
+		{"check --search-multiple-owners", 0, "check", "[OK]"},
 		{"rebalance --weight a", exitUsage, "", "--weight wants node=weight"},
 		{"rebalance --timeout 5 --pipeline 10 --replace --dry-run", 0, planned, "no effect"},
 		{"evacuate a --yes --engine legacy --hold 40ms --max-keys 9 --max-bytes 10 --parallel 2 --allow-blocking", 0,
 			`plan {"kind":"evacuate","node":"a"}; start 3 slots {"engine":"legacy","hold_budget":40000000,"parallel":2,"max_keys_per_second":9,"max_bytes_per_second":10,"allow_blocking":true}`, ""},
 		{"evacuate", exitUsage, "", "evacuate wants a node"},
 		{"pause 7", 0, "pause 7", "OK"}, {"resume", 0, "resume 7", "OK"}, {"cancel 7", 0, "cancel 7", "OK"},
+		{"job", 0, "", "12 commands were held"},
 		{"job 8", exitFailure, "", "ERR Unknown job 8"},
 		{"jobs", 0, "", "a goal"},
 		{"check", 0, "check", "[OK] All 16384 slots covered."},
 		{"fix", 0, "fix true keep", "OK"},
 		{"create a:1 b:1 --replicas 1 --yes", 0, "create [a:1 b:1] 1 true; create [a:1 b:1] 1 false", "a picture"},
 		{"create a:1", exitUsage, "create [a:1] 0 true", "--yes is missing"},
+		{"add-node a:1 x:1", exitUsage, "", "x:1 stands for --cluster"},
+		{"del-node x:1 a", exitUsage, "", "x:1 stands for --cluster"},
 		{"add-node a:1", 0, `add a:1 ""`, "OK"},
 		{"add-node a:1 --replica", 0, `add a:1 "` + idB + `"`, "OK"},
 		{"add-node a:1 --replica --master-id x", 0, `add a:1 "x"`, "OK"},
@@ -98,9 +108,18 @@ func TestAJobsEndIsTheExitCode(t *testing.T) {
 		f.mu.Lock()
 		f.ends, f.looks = state, 2
 		f.mu.Unlock()
-		if code, out, errs := run("cluster", "watch", "--admin", addr); code != want || !strings.Contains(out, "Job 7: "+state) {
+		if code, out, errs := run("cluster", "watch", "--admin", addr); code != want || !strings.Contains(out, "Job 7: "+state) ||
+			strings.Contains(out, "All nodes agree") != (want == exitOK) || strings.Contains(out, "kept in /state/7.side") != (state == migrate.Failed) {
 			t.Errorf("%s: code %d, want %d\n%s%s", state, code, want, out, errs)
 		}
+	}
+}
+
+func TestAJobUnderWayShowsWhatClientsNotice(t *testing.T) {
+	f, addr := fakeAdmin(t, admin.Config{})
+	f.ends = "" // never
+	if code, out, errs := run("cluster", "job", "7", "--admin", addr); code != 0 || !strings.Contains(out, "Clients: 5 commands were held") {
+		t.Errorf("code %d\n%s%s", code, out, errs)
 	}
 }
 
@@ -128,14 +147,47 @@ func TestASavedPlanIsExecutedAsItIs(t *testing.T) {
 	if code, out, errs := run("cluster", "--admin", addr, "rebalance", "--plan", file, "--yes"); code != 0 {
 		t.Fatalf("code %d\n%s%s", code, out, errs)
 	}
-	if got, want := f.last(), "start 3 slots {}"; got != want {
+	if got, want := f.last(), "fits 3 slots; start 3 slots {}"; got != want {
 		t.Errorf("asked for %s, want %s", got, want)
 	}
-	if err := os.WriteFile(file, []byte("[]"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, goal := range []string{"rebalance --threshold 3", "reshard --slots 5", "move 5", "move --to a", "evacuate a"} {
+		code, _, errs := run(append([]string{"cluster", "--admin", addr, "--plan", file, "--yes"}, strings.Fields(goal)...)...)
+		if code != exitUsage || f.last() != "" {
+			t.Errorf("%s beside a plan: code %d, %s", goal, code, errs)
+		}
 	}
-	if code, _, errs := run("cluster", "--admin", addr, "rebalance", "--plan", file, "--yes"); code != exitFailure || !strings.Contains(errs, "this is no plan") {
-		t.Errorf("a file that is no plan: code %d, %s", code, errs)
+	f.stale = true
+	if code, _, errs := run("cluster", "--admin", addr, "rebalance", "--plan", file, "--dry-run"); code != exitFailure || !strings.Contains(errs, "STALEPLAN") {
+		t.Errorf("an old plan, to look at: code %d, %s", code, errs)
+	}
+	f.last()
+	for _, text := range []string{"[]", `{"hello":1}`, `{"ok":true,"findings":[]}`, `{"fingerprint":"f","slots":3}`} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errs := run("cluster", "--admin", addr, "rebalance", "--plan", file, "--yes"); code != exitFailure || !strings.Contains(errs, "is no plan") {
+			t.Errorf("%s: code %d, %s", text, code, errs)
+		}
+	}
+}
+
+// With JSON as the result, people read what they are asked about beside it.
+func TestNobodyIsAskedAboutWhatIsNotShown(t *testing.T) {
+	for _, tt := range []struct {
+		name, shows string
+		run         func(o *operation) error
+	}{
+		{"a plan", "Moving 3 slots", func(o *operation) error { return o.carryOut(t.Context(), &planFlags{}, []string{"REBALANCE"}) }},
+		{"a repair", "CLUSTER ADDSLOTS 5", func(o *operation) error { return o.fix(t.Context(), "keep", false) }},
+	} {
+		f, addr := fakeAdmin(t, admin.Config{})
+		f.bad = true
+		o, screen := atTerminal(t, addr, "no")
+		var result bytes.Buffer
+		o.flags.output, o.out = outputJSON, &result
+		if err := tt.run(o); !errors.Is(err, errRefused) || !strings.Contains(screen.String(), tt.shows) || result.Len() > 0 {
+			t.Errorf("%s: %v, the screen is %q, the result %q", tt.name, err, screen.String(), result.String())
+		}
 	}
 }
 

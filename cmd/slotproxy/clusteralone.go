@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -34,13 +35,22 @@ type standalone struct {
 	dir     string   // temporary: the socket, and the journal of a user without a home
 	socket  string   // as dialAdmin wants it
 	members []string // the nodes that are named
+	use     purpose
+	cut     bool // a person does not want to wait for what is in hand
 	cancel  context.CancelFunc
 	running sync.WaitGroup // every goroutine that start has started
 	unguard func()         // ends guard; may be called again
 }
 
-func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err error) {
-	sources.Flags["log_level"] = []string{"warn"} // what the command says is for people already
+// purpose is what a standalone is for.
+type purpose struct {
+	found bool // a cluster: there is none yet
+	look  bool // nothing is changed, and no job goes on
+}
+
+func newStandalone(ctx context.Context, sources config.Sources, stderr io.Writer, use purpose) (s *standalone, err error) {
+	sources.Flags["log_level"] = []string{"warn"}  // what the command says is for people already,
+	sources.Flags["log_format"] = []string{"text"} // and so is the rest
 	if len(sources.Flags["cluster_timeout"]) == 0 {
 		sources.Flags["cluster_timeout"] = []string{"5s"} // no client waits for us, so a busy node may take its time
 	}
@@ -54,7 +64,7 @@ func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err
 	}
 	certs := &certificates{}
 	certs.files.Store(files)
-	s = &standalone{members: cfg.Cluster.Seeds, log: newLogger(stderr, cfg.Log, new(slog.LevelVar))}
+	s = &standalone{use: use, members: cfg.Cluster.Seeds, log: newLogger(stderr, cfg.Log, new(slog.LevelVar))}
 	s.source = cluster.NewSource(cluster.Config{
 		User: cfg.Cluster.User, Password: string(cfg.Cluster.Password), TLS: certs.nodes(cfg.Cluster.TLS), Timeout: cfg.Cluster.Timeout,
 	})
@@ -66,7 +76,7 @@ func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err
 		return nil, failure(err)
 	}
 	s.guard()
-	if err := s.join(cfg, sources.Env); err != nil {
+	if err := s.join(ctx, cfg, sources.Env); err != nil {
 		s.source.Close()
 		_ = os.RemoveAll(s.dir)
 		s.unguard()
@@ -77,7 +87,9 @@ func newStandalone(sources config.Sources, stderr io.Writer) (s *standalone, err
 
 // guard makes a signal end the process without leaving the folder behind: a person who is asked whether to go on may
 // answer with Ctrl-C. Who waits for signals otherwise calls unguard.
+// What reads our output may go away (| head): what cannot be written then is not missed, and the work is finished.
 func (s *standalone) guard() {
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	idle := context.AfterFunc(ctx, s.leave)
 	s.unguard = func() { idle(); stop() }
@@ -90,10 +102,16 @@ func (s *standalone) leave() {
 }
 
 // join opens the journal and makes the admin port.
-func (s *standalone) join(cfg *config.Config, env []string) (err error) {
+func (s *standalone) join(ctx context.Context, cfg *config.Config, env []string) (err error) {
+	names := s.members
+	if !s.use.found {
+		if names, err = s.ask(ctx); err != nil {
+			return err
+		}
+	}
 	state := cfg.Migrate.StateDir
 	if cfg.Origin("state_dir") == "default" {
-		state = config.StateFolder(env, cfg.Cluster.Seeds[0])
+		state = stateFolderOf(names, env)
 	}
 	if state == config.NoState {
 		state = filepath.Join(s.dir, "state")
@@ -112,6 +130,38 @@ func (s *standalone) join(cfg *config.Config, env []string) (err error) {
 	return nil
 }
 
+// ask returns the names by which the cluster may be known: its members as they were given, and the addresses of all nodes. One
+// member must answer: a person who has mistyped an address or a password wants to hear it at once.
+func (s *standalone) ask(ctx context.Context) (names []string, err error) {
+	for _, addr := range s.members {
+		var text []byte
+		if text, err = s.source.Nodes(ctx, addr); err != nil {
+			continue
+		}
+		names = slices.Clone(s.members)
+		if v, err := router.ParseNodes(text, addr); err == nil { // else start says that it is in no cluster
+			for i := range v.Nodes {
+				names = append(names, v.Nodes[i].Addr)
+			}
+		}
+		return names, nil
+	}
+	return nil, fail(exitFailure, "the cluster is not known: %w", err)
+}
+
+// stateFolderOf is the usual folder of a cluster. It is named after whichever node a command named first, and found by each of
+// them: the one that was used last counts, since an interrupted job is there. Without one yet it is that of the first name.
+func stateFolderOf(names, env []string) string {
+	folder, used := config.StateFolder(env, names[0]), time.Time{}
+	for _, name := range names {
+		candidate := config.StateFolder(env, name)
+		if info, err := os.Stat(candidate); err == nil && info.ModTime().After(used) {
+			folder, used = candidate, info.ModTime()
+		}
+	}
+	return folder
+}
+
 func (s *standalone) doubt() { s.keeper.Hint(router.Hint{Cause: router.Moved}) }
 
 // tableTime bounds the wait for the first slot table. A node that answers does so within cluster_timeout, 1 s.
@@ -121,16 +171,19 @@ const tableTime = 10 * time.Second
 const lookAgain = 5 * time.Millisecond
 
 // start returns a client, once the cluster is known if there is one already.
-func (s *standalone) start(ctx context.Context, exists bool) (*adminClient, error) {
+func (s *standalone) start(ctx context.Context) (*adminClient, error) {
 	ctx, s.cancel = context.WithCancel(ctx)
 	if err := s.admin.Listen(); err != nil {
 		return nil, failure(err)
 	}
-	s.running.Add(3)
+	s.running.Add(2)
 	go s.keep(ctx)
-	go s.coordinate(ctx)
 	go s.answer()
-	if err := s.known(ctx, exists); err != nil {
+	if !s.use.look {
+		s.running.Add(1)
+		go s.coordinate(ctx)
+	}
+	if err := s.known(ctx); err != nil {
 		return nil, err
 	}
 	c, err := dialAdmin(ctx, s.socket)
@@ -145,9 +198,9 @@ func (s *standalone) start(ctx context.Context, exists bool) (*adminClient, erro
 }
 
 // known waits for the coordinator and, if there is a cluster, for the first table.
-func (s *standalone) known(ctx context.Context, exists bool) error {
+func (s *standalone) known(ctx context.Context) error {
 	deadline := time.Now().Add(tableTime)
-	for !s.moves.Ready() || exists && s.keeper.Table() == nil {
+	for !s.use.look && !s.moves.Ready() || !s.use.found && s.keeper.Table() == nil {
 		if time.Now().Before(deadline) {
 			time.Sleep(lookAgain)
 			continue
@@ -160,12 +213,24 @@ func (s *standalone) known(ctx context.Context, exists bool) error {
 	return nil
 }
 
-// stop ends everything, and what is under way. A job goes on when a coordinator is started on the same journal again.
+// restTime is what an interrupted job gets that has begun to go on: slots in hand take seconds, or their nodes are in trouble.
+const restTime = 10 * time.Second
+
+// stop ends everything. What a job has in hand comes to one side first; the job goes on when a coordinator is started on the
+// same journal again.
 func (s *standalone) stop() {
 	if s.cancel != nil {
+		if !s.use.look && !s.cut {
+			ctx, done := context.WithTimeout(context.Background(), restTime)
+			_ = s.moves.Rest(ctx) // else it is left as it is, and its journal tells how
+			done()
+		}
 		s.cancel()
 		_ = s.admin.Close()
 		s.running.Wait()
+	}
+	if s.use.look { // else its Run has done so
+		_ = s.moves.Close()
 	}
 	s.source.Close()
 	_ = os.RemoveAll(s.dir)

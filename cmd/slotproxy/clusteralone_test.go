@@ -1,10 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"slotproxy/internal/config"
 	"slotproxy/internal/testcluster"
 )
 
@@ -53,4 +60,126 @@ func TestAClusterIsMadeAndReshardedWithoutAProxy(t *testing.T) {
 	step("OK", here("del-node", nodes[3].Addr, "--yes")...)
 	step("(using node "+addrs[1]+")", here("check")...)
 	step("500 keys in 3 primaries", here("info")...)
+}
+
+// interrupt begins a job that would take an hour and leaves it as a crash does.
+func interrupt(t *testing.T, node, target string) {
+	t.Helper()
+	sources := config.Sources{Env: os.Environ(), Flags: map[string][]string{"cluster": {node}}}
+	s, err := newStandalone(t.Context(), sources, io.Discard, purpose{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	s.cut = true
+	c, err := s.start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if _, err := c.do(t.Context(), strings.Fields("PROXY MOVE SLOTSRANGE 0 4000 TO "+target+" ENGINE LEGACY MAXKEYS 1 PARALLEL 1")...); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if j, _ := s.moves.Job("1"); j.SlotsDone > 0 {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the job does not begin: %+v", j)
+		}
+	}
+}
+
+func TestAnInterruptedJobIsKnownFromEachNodeAndGoesOnOnlyForWhoWantsIt(t *testing.T) {
+	testcluster.NeedNewest(t)
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	cl := testcluster.ForTest(t, testcluster.Options{Primaries: 3, Empty: 1})
+	for i := range 3000 {
+		_, _ = cl.Nodes[0].Do("SET", fmt.Sprint("key:", i), "v") // those of its slots
+	}
+	flags := []string{"--cluster", cl.Nodes[0].Addr}
+	interrupt(t, cl.Nodes[0].Addr, cl.Nodes[3].Addr)
+	other := []string{"--cluster", cl.Nodes[1].Addr}
+	slots := func() string {
+		_, out, _ := run(append([]string{"cluster", "slots"}, other...)...)
+		return out
+	}
+	before := slots()
+	for _, tt := range []struct {
+		args, says string
+		code       int
+	}{
+		{"jobs", "interrupted", exitOK}, {"job", "interrupted", exitOK}, {"evacuate " + cl.Nodes[0].Addr + " --dry-run", "Moving", exitOK},
+		{"nodes", cl.Nodes[0].Addr, exitOK},
+	} {
+		if code, out, errs := run(append(append([]string{"cluster"}, strings.Fields(tt.args)...), other...)...); code != tt.code || !strings.Contains(out, tt.says) {
+			t.Errorf("%s: code %d, want %d and %q\n%s%s", tt.args, code, tt.code, tt.says, out, errs)
+		}
+	}
+	if after := slots(); after != before {
+		t.Errorf("looking has moved slots:\n%s\nbefore\n%s", after, before)
+	}
+	if code, out, errs := run(append([]string{"cluster", "cancel"}, other...)...); code != exitOK || !strings.Contains(out, "OK") {
+		t.Errorf("cancel: code %d\n%s%s", code, out, errs)
+	}
+	if _, out, errs := run(append([]string{"cluster", "jobs"}, flags...)...); !strings.Contains(out, "cancelled") {
+		t.Errorf("behind cancel the jobs are\n%s%s", out, errs)
+	}
+}
+
+func TestAWrongPasswordIsToldAtOnceAndInWords(t *testing.T) {
+	testcluster.NeedNewest(t)
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	cl := testcluster.ForTest(t, testcluster.Options{Primaries: 3, Password: "secret"})
+	begun := time.Now()
+	code, out, errs := run("cluster", "check", cl.Nodes[0].Addr, "--cluster-password", "wrong")
+	if code != exitFailure || !strings.Contains(errs, "WRONGPASS") || strings.Contains(errs, "{") {
+		t.Errorf("code %d\n%s%s", code, out, errs)
+	}
+	if took := time.Since(begun); took >= tableTime {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestTheFolderOfAClusterIsFoundFromEachOfItsNodes(t *testing.T) {
+	env := []string{"XDG_STATE_HOME=" + t.TempDir()}
+	at := func(name string) string { return config.StateFolder(env, name) }
+	used := func(name string, when time.Time) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(at(name), 0o700), os.Chtimes(at(name), when, when)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := []string{"a:1", "b:1", "c:1"}
+	want := func(situation, name string) {
+		t.Helper()
+		if got := stateFolderOf(names, env); got != at(name) {
+			t.Errorf("%s: got %s, want %s", situation, got, at(name))
+		}
+	}
+	want("none is there", "a:1")
+	used("x:1", time.Now())
+	want("one of another cluster", "a:1")
+	used("c:1", time.Now().Add(-time.Hour))
+	want("one of another node", "c:1")
+	used("a:1", time.Now().Add(-2*time.Hour))
+	want("an older one of the node that is named", "c:1")
+	used("b:1", time.Now())
+	want("the one that was used last", "b:1")
+	if got := stateFolderOf(names, nil); got != config.NoState {
+		t.Errorf("without a home: got %s", got)
+	}
+}
+
+// A pipe whose reader has gone must not end the process with its folder left behind.
+func TestNobodyNeedsToReadTheOutput(t *testing.T) {
+	s, err := newStandalone(t.Context(), config.Sources{Env: []string{"TMPDIR=" + t.TempDir()}, Flags: map[string][]string{
+		"cluster": {"127.0.0.1:1"}, "state_dir": {config.NoState},
+	}}, io.Discard, purpose{found: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	if !signal.Ignored(syscall.SIGPIPE) {
+		t.Error("SIGPIPE ends the process")
+	}
 }

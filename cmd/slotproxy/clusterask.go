@@ -25,6 +25,9 @@ func (o *operation) ask(question string) (string, error) {
 	return strings.TrimSpace(line), nil
 }
 
+// willAsk tells whether consent puts its question to somebody.
+func (o *operation) willAsk() bool { return o.asks && !o.flags.yes }
+
 // consent returns nil for a yes. Without a terminal --yes must have been given.
 func (o *operation) consent(question string) error {
 	if o.flags.yes {

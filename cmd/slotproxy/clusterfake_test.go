@@ -59,6 +59,7 @@ type fakeCluster struct {
 	ends    string // the job's last state
 	bad     bool   // the cluster has a finding
 	nothing bool   // plans are empty
+	stale   bool   // saved plans are out of date
 }
 
 func (f *fakeCluster) note(format string, args ...any) {
@@ -92,6 +93,14 @@ func (f *fakeCluster) Plan(_ context.Context, g migrate.Goal) (*plan.Plan, error
 	return p, nil
 }
 
+func (f *fakeCluster) Fits(_ context.Context, p *plan.Plan) error {
+	f.note("fits %d slots", p.Slots)
+	if f.stale {
+		return errors.New("STALEPLAN the cluster has changed")
+	}
+	return nil
+}
+
 func (f *fakeCluster) Start(_ context.Context, p *plan.Plan, o machine.Options, _ string) (string, error) {
 	text, _ := json.Marshal(o)
 	f.note("start %d slots %s", p.Slots, text)
@@ -108,15 +117,16 @@ func (f *fakeCluster) Job(id string) (migrate.Status, bool) {
 	f.looks--
 	s := migrate.Status{
 		ID: "7", Goal: "a goal", State: migrate.Running, Created: time.UnixMilli(1), Started: time.UnixMilli(1000),
-		SlotsTotal: 3, SlotsDone: 1, KeysTotal: 1500, KeysMoved: 500, BytesMoved: 4096, KeysPerSecond: 100, ETA: 10 * time.Second, Pace: "p99 is high",
+		SlotsTotal: 3, SlotsDone: 1, KeysTotal: 1500, KeysMoved: 500, BytesMoved: 4096, KeysPerSecond: 100, ETA: 10 * time.Second, Pace: "p99 is high", HeldCommands: 5,
 		Units: []migrate.UnitStatus{{Source: idA, Target: idD, Engine: "legacy", Step: "move", Slots: "1"}},
 	}
 	if f.looks <= 0 && f.ends != "" {
 		s.State, s.Finished, s.SlotsDone, s.KeysMoved, s.Pace, s.ETA = f.ends, time.UnixMilli(3500), 3, 1500, "", 0
-		s.HeldCommands, s.LongestHold = 12, 3400*time.Microsecond
-		s.Before, s.After = []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8192, Keys: 1000}}, []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8189, Keys: 900}}
+		s.HeldCommands, s.LongestHold, s.Agree = 12, 3400*time.Microsecond, f.ends == migrate.Success
+		s.Before, s.After = []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8192, Keys: 1000, Ops: 70}}, []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8189, Keys: 900, Ops: 60}}
 		if f.ends == migrate.Failed {
 			s.Reason, s.Blocked = "a node is gone", []string{"slot 5: a big key"}
+			s.Side = "/state/7.side"
 		}
 	}
 	return s, id == "7"

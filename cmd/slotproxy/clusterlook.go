@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,19 +17,41 @@ func lookCommands(f *clusterFlags) []*cobra.Command {
 	list := []*cobra.Command{}
 	for _, c := range []struct {
 		use, short string
-		args       cobra.PositionalArgs
 		run        func(ctx context.Context, o *operation, args []string) error
 	}{
-		{"info", "Keys and slots of each primary", cobra.NoArgs, clusterInfo},
-		{"nodes", "Nodes of the cluster", cobra.NoArgs, clusterNodes},
-		{"slots", "Slot ranges with their owners", cobra.NoArgs, clusterSlots},
-		{"check", "Find what is wrong with the cluster; exit code 1 if anything is", cobra.NoArgs, clusterCheck},
-		{"jobs", "Jobs, the newest first", cobra.NoArgs, clusterJobs},
-		{"job [JOB]", "One job, by default the newest", cobra.MaximumNArgs(1), clusterJob},
+		{"info [HOST:PORT]", "Keys and slots of each primary", clusterInfo},
+		{"nodes", "Nodes of the cluster", clusterNodes},
+		{"slots", "Slot ranges with their owners", clusterSlots},
+		{"check [HOST:PORT]", "Find what is wrong with the cluster; exit code 1 if anything is", clusterCheck},
+		{"jobs", "Jobs, the newest first", clusterJobs},
+		{"job [JOB]", "One job, by default the newest", clusterJob},
 	} {
-		list = append(list, &cobra.Command{Use: c.use, Short: c.short, Args: c.args, RunE: act(f, c.run)})
+		cmd := &cobra.Command{Use: c.use, Short: c.short, Args: cobra.NoArgs, RunE: look(f, c.run)}
+		switch _, arg, _ := strings.Cut(c.use, " "); arg {
+		case "[HOST:PORT]":
+			cmd.Args, cmd.PreRunE = cobra.MaximumNArgs(1), onNode(f)
+		case "[JOB]":
+			cmd.Args = cobra.MaximumNArgs(1)
+		}
+		if cmd.Name() == "check" {
+			everyOwner(cmd)
+		}
+		list = append(list, cmd)
 	}
 	return list
+}
+
+// look is act for commands that change nothing.
+func look(f *clusterFlags, run func(ctx context.Context, o *operation, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		f.use.look = true
+		return act(f, run)(cmd, args)
+	}
+}
+
+// everyOwner gives a command valkey-cli's option for what is always done here.
+func everyOwner(cmd *cobra.Command) {
+	cmd.Flags().Bool("search-multiple-owners", false, "As in valkey-cli. Without effect: slots with several owners are always found.")
 }
 
 // raw prints an answer as JSON when that is wanted.
@@ -41,7 +64,7 @@ func (o *operation) raw(ctx context.Context, words ...string) (answer any, done 
 
 // table writes rows of columns.
 func (o *operation) table(head string, rows [][]string) {
-	w := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(o.talk, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, strings.ReplaceAll(head, "|", "\t"))
 	for _, r := range rows {
 		_, _ = fmt.Fprintln(w, strings.Join(r, "\t"))
@@ -206,9 +229,13 @@ func clusterJob(ctx context.Context, o *operation, args []string) error {
 	}
 	if !j.ended() {
 		o.print("Job %s: %s\n%s\n", j.ID, j.Goal, j.progress())
+		if j.Reason != "" {
+			o.print("  %s\n", j.Reason)
+		}
 		for _, u := range j.Units {
 			o.print("  %s -> %s: %s, %s, slots %s\n", short(u.Source), short(u.Target), u.Engine, u.Step, u.Slots)
 		}
+		o.printNoticed(&j)
 		return nil
 	}
 	o.printJob(&j)
@@ -228,6 +255,21 @@ func (o *operation) printJob(j *jobView) {
 	for _, b := range j.Blocked {
 		o.print("[WARNING] not moved: %s\n", b)
 	}
+	if j.Agree { // else the reason says what is wrong
+		o.print("[OK] All nodes agree about slots configuration, none is open.\n")
+	}
+	o.printNoticed(j)
+}
+
+// printNoticed tells what a job has done to clients, and to values that nobody may lose.
+func (o *operation) printNoticed(j *jobView) {
+	if j.Side != "" {
+		o.print("[WARNING] values that differed on two nodes are kept in %s\n", j.Side)
+	}
+	if o.alone != nil {
+		o.print("Clients: nobody has watched them, there was no proxy; those of moved slots saw MOVED or ASK\n")
+		return
+	}
 	o.print("Clients: %d commands were held, the longest for %s; %d redirects, %d errors\n", j.Held,
 		(time.Duration(j.LongestHold) * time.Microsecond).Round(100*time.Microsecond), j.Redirects, j.ClientErrors)
 }
@@ -241,10 +283,18 @@ func (o *operation) printShares(before, after []shareView) {
 	for _, s := range before {
 		was[s.Node] = s
 	}
+	head, counted := "  NODE|SLOTS|KEYS", slices.ContainsFunc(after, func(s shareView) bool { return s.Ops > 0 })
+	if counted {
+		head += "|OPS"
+	}
 	var rows [][]string
 	for _, s := range after {
 		b := was[s.Node]
-		rows = append(rows, []string{"  " + s.Addr, fmt.Sprintf("%d -> %d", b.Slots, s.Slots), fmt.Sprintf("%s -> %s", amount(b.Keys), amount(s.Keys))})
+		row := []string{"  " + s.Addr, fmt.Sprintf("%d -> %d", b.Slots, s.Slots), fmt.Sprintf("%s -> %s", amount(b.Keys), amount(s.Keys))}
+		if counted {
+			row = append(row, fmt.Sprintf("%s -> %s", amount(b.Ops), amount(s.Ops)))
+		}
+		rows = append(rows, row)
 	}
-	o.table("  NODE|SLOTS|KEYS", rows)
+	o.table(head, rows)
 }

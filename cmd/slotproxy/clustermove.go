@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"slotproxy/internal/admin"
 	"slotproxy/migrate/plan"
 )
 
@@ -97,11 +97,12 @@ type reshardWords struct {
 
 func reshardCommand(f *clusterFlags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "reshard",
+		Use:   "reshard [HOST:PORT]",
 		Short: "Move so many slots from some nodes to one",
 		Long:  "Moves slots. What is missing of --from, --to and --slots is asked for.\n\n  slotproxy cluster reshard --from all --to 127.0.0.1:7003 --slots 1000 --yes",
-		Args:  cobra.NoArgs,
+		Args:  cobra.MaximumNArgs(1),
 	}
+	cmd.PreRunE = onNode(f)
 	w := &reshardWords{}
 	cmd.Flags().StringSliceVar(&w.from, "from", nil, "Nodes that give, separated by commas, or all.")
 	cmd.Flags().StringVar(&w.to, "to", "", "Node that receives.")
@@ -116,6 +117,7 @@ func reshardCommand(f *clusterFlags) *cobra.Command {
 		words := append([]string{"RESHARD", "FROM"}, w.from...)
 		return o.carryOut(ctx, p, append(words, "TO", w.to, "SLOTS", strconv.Itoa(w.slots)))
 	})
+	planOrGoal(cmd)
 	return cmd
 }
 
@@ -128,6 +130,7 @@ func slotsCommand(f *clusterFlags) *cobra.Command {
 	var to string
 	cmd.Flags().StringVar(&to, "to", "", "Node that receives.")
 	p := addPlanFlags(cmd)
+	planOrGoal(cmd)
 	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
 		words := []string{"MOVE", "SLOTSRANGE"}
 		for _, arg := range args {
@@ -137,7 +140,10 @@ func slotsCommand(f *clusterFlags) *cobra.Command {
 			}
 			words = append(words, first, last)
 		}
-		if p.readPlan == "" && (len(args) == 0 || to == "") {
+		switch {
+		case p.readPlan != "" && len(args) > 0:
+			return errTwoGoals
+		case p.readPlan == "" && (len(args) == 0 || to == ""):
 			return fail(exitUsage, "move wants slots, such as 0-99 200, and --to")
 		}
 		return o.carryOut(ctx, p, append(words, "TO", to))
@@ -147,22 +153,34 @@ func slotsCommand(f *clusterFlags) *cobra.Command {
 
 func rebalanceCommand(f *clusterFlags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rebalance",
+		Use:   "rebalance [HOST:PORT]",
 		Short: "Give each primary its share",
 		Long:  "Moves as few slots as give each primary its share.\n\n  slotproxy cluster rebalance --use-empty-primaries --yes",
-		Args:  cobra.NoArgs,
 	}
 	var by string
 	var weights []string
 	var threshold float64
 	var empty bool
-	cmd.Flags().StringSliceVar(&weights, "weight", nil, "node=weight, repeated or separated by commas; 1 for nodes not named, 0 empties a node.")
+	cmd.Flags().StringSliceVar(&weights, "weight", nil, "node=weight, repeated or separated by spaces or commas; 1 for nodes not named, 0 empties a node.")
 	cmd.Flags().BoolVar(&empty, "use-empty-primaries", false, "Primaries without slots get their share, too.")
-	cmd.Flags().Float64Var(&threshold, "threshold", 0, "Percent off the share below which nothing moves. Default 2, or 5 when not by slots.")
+	cmd.Flags().Float64Var(&threshold, "threshold", 0, "Percent off the share up to which nothing moves. Default 2, or 5 when not by slots.")
 	cmd.Flags().StringVar(&by, "by", "", "What a share is counted in: slots, keys or ops (commands). Default slots.")
 	p := addPlanFlags(cmd)
-	cmd.RunE = act(f, func(ctx context.Context, o *operation, _ []string) error {
+	planOrGoal(cmd)
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		nodes := slices.DeleteFunc(slices.Clone(args), isWeight)
+		if len(nodes) > 1 {
+			return fail(exitUsage, "rebalance wants one node of the cluster, not %s", strings.Join(nodes, " "))
+		}
+		return onNode(f)(cmd, nodes)
+	}
+	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
 		words := []string{"REBALANCE"}
+		for _, arg := range args {
+			if isWeight(arg) {
+				weights = append(weights, arg)
+			}
+		}
 		if by != "" {
 			words = append(words, "BY", by)
 		}
@@ -176,7 +194,7 @@ func rebalanceCommand(f *clusterFlags) *cobra.Command {
 			}
 			words = append(words, node, weight)
 		}
-		if threshold != 0 {
+		if cmd.Flags().Changed("threshold") {
 			words = append(words, "THRESHOLD", strconv.FormatFloat(threshold, 'f', -1, 64))
 		}
 		if empty {
@@ -187,6 +205,9 @@ func rebalanceCommand(f *clusterFlags) *cobra.Command {
 	return cmd
 }
 
+// isWeight tells more values of --weight from a node of the cluster: valkey-cli writes them one behind the other.
+func isWeight(arg string) bool { return strings.Contains(arg, "=") }
+
 func evacuateCommand(f *clusterFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "evacuate NODE",
@@ -196,12 +217,27 @@ func evacuateCommand(f *clusterFlags) *cobra.Command {
 	}
 	p := addPlanFlags(cmd)
 	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
-		if len(args) == 0 && p.readPlan == "" {
+		switch {
+		case p.readPlan != "" && len(args) > 0:
+			return errTwoGoals
+		case p.readPlan == "" && len(args) == 0:
 			return fail(exitUsage, "evacuate wants a node")
 		}
 		return o.carryOut(ctx, p, append([]string{"EVACUATE"}, args...))
 	})
 	return cmd
+}
+
+// errTwoGoals refuses slots or nodes beside a plan that names its own.
+var errTwoGoals = fail(exitUsage, "--plan says already what moves where")
+
+// planOrGoal refuses --plan beside the flags that say what a plan says already: those that are the command's own.
+func planOrGoal(cmd *cobra.Command) {
+	for _, name := range []string{"from", "to", "slots", "weight", "use-empty-primaries", "threshold", "by"} {
+		if cmd.Flags().Lookup(name) != nil {
+			cmd.MarkFlagsMutuallyExclusive("plan", name)
+		}
+	}
 }
 
 // carryOut makes a plan, or reads a saved one, shows it, asks, and executes exactly that.
@@ -221,16 +257,17 @@ func (o *operation) carryOut(ctx context.Context, flags *planFlags, goal []strin
 			return fmt.Errorf("save the plan: %w", err)
 		}
 	}
-	switch {
-	case !o.json():
+	only := flags.dryRun || len(p.Moves) == 0
+	if !o.json() || !only && o.willAsk() {
 		if err := o.showPlan(ctx, p); err != nil {
 			return err
 		}
-	case flags.dryRun || len(p.Moves) == 0:
-		o.print("%s\n", text) // one line: a slot a line is for nobody
 	}
-	if flags.dryRun || len(p.Moves) == 0 {
-		return nil
+	if only {
+		if o.json() {
+			_, err = fmt.Fprintln(o.out, text) // one line: a slot a line is for nobody
+		}
+		return err
 	}
 	if err := o.consent("Do you want to proceed with the proposed reshard plan (yes/no)? "); err != nil {
 		return err
@@ -250,27 +287,29 @@ func (o *operation) carryOut(ctx context.Context, flags *planFlags, goal []strin
 	return nil
 }
 
-// plan returns a plan, and its JSON in one line.
+// plan returns a plan that fits the cluster as it is, and its JSON in one line.
 func (o *operation) plan(ctx context.Context, flags *planFlags, goal []string) (text string, p *plan.Plan, err error) {
 	if flags.readPlan != "" {
 		b, err := os.ReadFile(flags.readPlan)
 		if err != nil {
 			return "", nil, fail(exitUsage, "--plan: %w", err)
 		}
-		text = string(b)
-	} else {
-		words := append([]string{"PROXY"}, goal...)
-		answer, err := o.client.do(ctx, append(append(words, flags.options()...), "DRYRUN", "JSON")...)
-		if err != nil {
-			return "", nil, err
+		if p, err = admin.ReadPlan(string(b)); err != nil {
+			return "", nil, fmt.Errorf("%s is no plan: %w", flags.readPlan, err)
 		}
-		text, _ = answer.(string)
+		if len(p.Moves) == 0 {
+			return string(b), p, nil
+		}
+		goal = []string{"EXECUTE", string(b)}
 	}
-	if err := json.Unmarshal([]byte(text), &p); err != nil || p == nil {
-		return "", nil, errors.Join(errors.New("this is no plan"), err)
+	words := append([]string{"PROXY"}, goal...)
+	answer, err := o.client.do(ctx, append(append(words, flags.options()...), "DRYRUN", "JSON")...)
+	if err != nil {
+		return "", nil, err
 	}
-	line, err := json.Marshal(p)
-	return string(line), p, err
+	text, _ = answer.(string)
+	p, err = admin.ReadPlan(text)
+	return text, p, err
 }
 
 // showPlan prints what would move.

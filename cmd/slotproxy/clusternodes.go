@@ -15,11 +15,13 @@ func nodeCommands(f *clusterFlags) []*cobra.Command {
 
 func fixCommand(f *clusterFlags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "fix",
+		Use:   "fix [HOST:PORT]",
 		Short: "Repair what is wrong with the cluster",
 		Long:  "Shows what check finds and the commands that repair it, asks, and sends them.",
-		Args:  cobra.NoArgs,
+		Args:  cobra.MaximumNArgs(1),
 	}
+	cmd.PreRunE = onNode(f)
+	everyOwner(cmd)
 	var orphans string
 	var dryRun bool
 	cmd.Flags().StringVar(&orphans, "orphans", "keep", "What becomes of keys on nodes that do not own their slots: keep, merge or delete.")
@@ -41,7 +43,7 @@ func (o *operation) fix(ctx context.Context, orphans string, dryRun bool) error 
 	if o.json() && dryRun {
 		return o.printJSON(answer)
 	}
-	if !o.json() {
+	if !o.json() || o.willAsk() {
 		o.printFindings(&report)
 	}
 	repairs := 0
@@ -101,7 +103,7 @@ func createCommand(f *clusterFlags) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show what the cluster would be and make nothing.")
 	cmd.PreRun = func(cmd *cobra.Command, args []string) {
 		if !cmd.Flags().Changed("admin") && !cmd.Flags().Changed("cluster") {
-			f.alone.given["cluster"], f.create = args, true
+			f.alone.given["cluster"], f.use.found = args, true
 		}
 	}
 	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
@@ -137,11 +139,13 @@ func (o *operation) createLines(ctx context.Context, words []string, last bool) 
 
 func addNodeCommand(f *clusterFlags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "add-node HOST:PORT",
+		Use:   "add-node HOST:PORT [HOST:PORT]",
 		Short: "Add a node, as an empty primary or as a replica",
-		Long:  "Adds a node that runs, is empty and belongs to no cluster. Slots come to it by rebalance --use-empty-primaries.",
-		Args:  cobra.ExactArgs(1),
+		Long: "Adds a node that runs, is empty and belongs to no cluster; a second one is of the cluster, as --cluster.\n" +
+			"Slots come to it by rebalance --use-empty-primaries.",
+		Args: cobra.RangeArgs(1, 2),
 	}
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error { return onNode(f)(cmd, args[1:]) }
 	var primary string
 	var replica bool
 	cmd.Flags().SetNormalizeFunc(otherNames)
@@ -186,15 +190,17 @@ func (p *picture) needy() (id string) {
 
 func delNodeCommand(f *clusterFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "del-node NODE",
-		Short: "Remove a node that has no slots",
-		Long:  "Removes a node from the cluster and resets it. Its slots have to leave before: evacuate.",
-		Args:  cobra.ExactArgs(1),
+		Use:     "del-node [HOST:PORT] NODE",
+		Short:   "Remove a node that has no slots",
+		Long:    "Removes a node from the cluster and resets it. Its slots have to leave before: evacuate. One before it is of the cluster, as --cluster.",
+		Args:    cobra.RangeArgs(1, 2),
+		PreRunE: func(cmd *cobra.Command, args []string) error { return onNode(f)(cmd, args[:len(args)-1]) },
 		RunE: act(f, func(ctx context.Context, o *operation, args []string) error {
-			if err := o.consent("Remove " + args[0] + " from the cluster (yes/no)? "); err != nil {
+			node := args[len(args)-1]
+			if err := o.consent("Remove " + node + " from the cluster (yes/no)? "); err != nil {
 				return err
 			}
-			if _, err := o.client.do(ctx, "PROXY", "DELNODE", args[0]); err != nil {
+			if _, err := o.client.do(ctx, "PROXY", "DELNODE", node); err != nil {
 				return err
 			}
 			return o.done()

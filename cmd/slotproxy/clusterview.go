@@ -82,6 +82,8 @@ type jobView struct {
 	Blocked        []string    `json:"blocked"`
 	Before         []shareView `json:"before"`
 	After          []shareView `json:"after"`
+	Agree          bool        `json:"agree"`
+	Side           string      `json:"side-file"`
 }
 
 // picture is a cluster with the slots of each node.

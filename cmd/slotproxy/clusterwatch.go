@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"slotproxy/migrate"
 )
 
 const (
@@ -50,11 +52,31 @@ func jobCommands(f *clusterFlags) []*cobra.Command {
 				if _, err = o.client.do(ctx, "PROXY", strings.ToUpper(c.word), id); err != nil {
 					return err
 				}
-				return o.done()
+				if o.alone == nil {
+					return o.done()
+				}
+				return o.settle(ctx, id, c.word)
 			}),
 		})
 	}
 	return list
+}
+
+// settle stays until a job of this process does what it was told: it goes on only as long as the process does.
+func (o *operation) settle(ctx context.Context, id, word string) error {
+	if word == "resume" {
+		return o.watch(ctx, id)
+	}
+	for {
+		_, j, err := o.job(ctx, id)
+		if err != nil {
+			return err
+		}
+		if j.ended() || j.State == migrate.PausedJob && word == "pause" {
+			return o.done()
+		}
+		time.Sleep(lookEvery)
+	}
 }
 
 // done says that a command without an answer of its own was carried out.
@@ -121,6 +143,7 @@ func (o *operation) watch(ctx context.Context, id string) error {
 	if err := o.follow(again, id); !errors.Is(err, errSeen) {
 		return err
 	}
+	o.alone.cut = true
 	return fail(exitInterrupt, "job %s is not over", id)
 }
 

@@ -73,7 +73,13 @@ func latencyLimit(limit time.Duration) func(time.Duration) time.Duration {
 	return func(time.Duration) time.Duration { return limit }
 }
 
-// Start fills what the caller leaves open from the settings, which a reload may have changed.
+// Plan fills what the caller leaves open from the settings, which a reload may have changed, and so does Start.
+func (c *coordinator) Plan(ctx context.Context, g migrate.Goal) (*plan.Plan, error) {
+	g.Options = withDefaults(g.Options, c.defaults())
+	return c.Coordinator.Plan(ctx, g)
+}
+
+// Start is as Plan.
 func (c *coordinator) Start(ctx context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
 	return c.Coordinator.Start(ctx, p, withDefaults(o, c.defaults()), by)
 }

@@ -156,7 +156,7 @@ func (d *demo) rebalance(ctx context.Context) error {
 func (d *demo) judge() error {
 	results := d.load.results()
 	d.say("\nWhat clients noticed:")
-	o := &operation{out: d.out}
+	o := &operation{talk: d.out}
 	row := func(name string, cell func(*demoResult) string) []string {
 		cells := []string{"  " + name}
 		for i := range results {

@@ -18,6 +18,7 @@ const EngineAuto = "auto"
 // of one, or host:port; by is who asks.
 type Cluster interface {
 	Plan(ctx context.Context, goal migrate.Goal) (*plan.Plan, error)
+	Fits(ctx context.Context, p *plan.Plan) error // an error: the cluster is not as it was when the plan was made
 	Start(ctx context.Context, p *plan.Plan, options machine.Options, by string) (id string, err error)
 	Jobs() []migrate.Status // the oldest first
 	Job(id string) (migrate.Status, bool)
@@ -36,6 +37,14 @@ type Cluster interface {
 // absent stands in for a coordinator where there is none, and says why.
 type absent string
 
+// lacking is why there is no coordinator, nil when there is one.
+func lacking(c Cluster) error {
+	if a, none := c.(absent); none {
+		return a.err()
+	}
+	return nil
+}
+
 func (a absent) err() error {
 	if a == "" {
 		return errors.New("ERR this proxy has no coordinator")
@@ -44,6 +53,7 @@ func (a absent) err() error {
 }
 
 func (a absent) Plan(context.Context, migrate.Goal) (*plan.Plan, error) { return nil, a.err() }
+func (a absent) Fits(context.Context, *plan.Plan) error                 { return a.err() }
 func (a absent) Start(context.Context, *plan.Plan, machine.Options, string) (string, error) {
 	return "", a.err()
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,7 +57,7 @@ var (
 		SlotsTotal: 4, SlotsDone: 1, KeysTotal: 40, KeysMoved: 10, BytesMoved: 100, KeysPerSecond: 5, BytesPerSecond: 50,
 		ETA: 6 * time.Second, Retries: 1, Pace: "p99", HeldCommands: 2, LongestHold: 3 * time.Millisecond, Redirects: 4,
 		Units:   []migrate.UnitStatus{{Source: "aaaa", Target: "bbbb", Engine: "legacy", Step: "move", Slots: "1", Attempt: 2, For: time.Second}},
-		Blocked: []string{"slot 9: big key"}, Before: share,
+		Blocked: []string{"slot 9: big key"}, Before: share, Agree: true, Side: "/x/7.side",
 	}
 )
 
@@ -68,6 +69,8 @@ func (f *fakeCluster) Plan(_ context.Context, g migrate.Goal) (*plan.Plan, error
 	p := goodPlan
 	return &p, nil
 }
+
+func (f *fakeCluster) Fits(_ context.Context, p *plan.Plan) error { return f.note("fits %s", p.Goal) }
 
 func (f *fakeCluster) Start(_ context.Context, p *plan.Plan, o machine.Options, by string) (string, error) {
 	text, _ := json.Marshal(o)
@@ -127,6 +130,7 @@ func TestWordsBecomeGoalsAndOptions(t *testing.T) {
 		{"reshard slots 16384 to cc from all", `plan {"kind":"reshard","to":"cc","slots":16384}` + start},
 		{"MOVE SLOTSRANGE 1 5 9 9 TO h:1", `plan {"kind":"move","to":"h:1","ranges":[[1,5],[9,9]]}` + start},
 		{"REBALANCE", `plan {"kind":"rebalance"}` + start},
+		{"REBALANCE THRESHOLD 0", `plan {"kind":"rebalance","threshold":1e-9}` + start},
 		{"REBALANCE BY KEYS WEIGHT a 2 b 0.5 THRESHOLD 3.5 USEEMPTY",
 			`plan {"kind":"rebalance","by":"keys","weights":{"a":2,"b":0.5},"threshold":3.5,"use_empty":true}` + start},
 		{"EVACUATE aa", `plan {"kind":"evacuate","node":"aa"}` + start},
@@ -187,7 +191,7 @@ func TestWordsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"EXECUTE x", "the plan cannot be read: not JSON of a plan"},
 		{"EXECUTE null", "the plan cannot be read: not JSON of a plan"},
 		{"EXECUTE {}", "the plan has no fingerprint"},
-		{"EXECUTE {} DRYRUN", "syntax error"},
+		{"EXECUTE {} DRYRUN", "the plan has no fingerprint"},
 		{`EXECUTE {"fingerprint":"f","slots":1}`, "the plan does not have as many slots as it says"},
 		{`EXECUTE {"fingerprint":"f","slots":2,"moves":[{"source":"a","target":"b","slots":[2,2]}]}`,
 			"the slots of the plan are out of range, out of order or there twice"},
@@ -221,11 +225,11 @@ func TestRepliesOfTheCoordinator(t *testing.T) {
 			" moves *1 *8 source aaaa target bbbb count :4 slots 0-2 9 before " + shares + " after *0 warnings *1 careful"},
 		{"jobs, the newest first", "JOBS", "*2 *16 id 7 goal move 0-2,9 state running reason  created-at :1000 finished-at :0 slots-total :4 slots-done :1" +
 			" *16 id 6 goal x state failed reason y created-at :0 finished-at :0 slots-total :0 slots-done :0"},
-		{"a job", "JOB 7", "*50 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
+		{"a job", "JOB 7", "*54 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
 			" slots-total :4 slots-done :1 keys-total :40 keys-moved :10 bytes-moved :100 keys-per-second :5 bytes-per-second :50" +
 			" eta-ms :6000 retries :1 pace p99 held-commands :2 longest-hold-usec :3000 redirects :4 client-errors :0" +
 			" units *1 *14 source aaaa target bbbb engine legacy step move slots 1 attempt :2 for-ms :1000" +
-			" blocked *1 slot 9: big key before " + shares + " after *0"},
+			" blocked *1 slot 9: big key before " + shares + " after *0 agree :1 side-file /x/7.side"},
 		{"a pause", "PAUSE 7", "+OK"},
 		{"a check", "CHECK", "*12 ok :0 covered :16383 agree :1 findings *1 *12 severity error kind uncovered slots 5 node  text nobody has it" +
 			" repair *1 a:1 CLUSTER ADDSLOTS 5 shares " + shares + " done *0"},
@@ -243,6 +247,31 @@ func TestRepliesOfTheCoordinator(t *testing.T) {
 	}
 }
 
+func TestTheLogTellsWhoAskedForWhat(t *testing.T) {
+	var log bytes.Buffer // read when all is answered
+	s := start(t, Config{Cluster: &fakeCluster{}, Password: "a", Viewer: "v", Log: slog.New(slog.NewTextHandler(&log, nil))})
+	c := dial(t, s)
+	c.do("AUTH a")
+	long := strings.Repeat("x", 2*maxLogged)
+	for _, line := range []string{"DELNODE aa", "FIX ORPHANS DELETE DRYRUN", "EXECUTE " + long + " HOLD 5", "JOBS"} {
+		c.do("PROXY " + line)
+	}
+	c.do("AUTH viewer v")
+	c.do("PROXY DELNODE bb")
+	got := log.String()
+	for _, want := range []string{
+		`msg="admin command" session=1 command="PROXY DELNODE aa" by=admin@`, `command="PROXY FIX ORPHANS DELETE DRYRUN"`, `command="PROXY EXECUTE HOLD 5 xxx`,
+		`level=WARN msg="admin command refused" session=1 command="PROXY DELNODE bb" by=viewer@`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "JOBS") || strings.Contains(got, long) {
+		t.Errorf("too much is in\n%s", got)
+	}
+}
+
 func TestASavedPlanCanBeExecuted(t *testing.T) {
 	f, c := startCluster(t)
 	saved := c.do("PROXY EVACUATE a DRYRUN JSON")
@@ -252,6 +281,10 @@ func TestASavedPlanCanBeExecuted(t *testing.T) {
 		t.Fatalf("got %s, %v", saved, err)
 	}
 	f.last()
+	c.send(string(resp.AppendCommandStrings(nil, "PROXY", "EXECUTE", saved, "DRYRUN", "JSON")))
+	if got, want := c.reply(), fmt.Sprintf("$%d\r\n%s\r\n", len(saved), saved); got != want || f.last() != "fits move 0-2,9" {
+		t.Errorf("only to be seen: got %q, want %q", got, want)
+	}
 	c.send(string(resp.AppendCommandStrings(nil, "PROXY", "EXECUTE", saved, "HOLD", "5")))
 	if got, want := lines(c.reply()), "7"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -310,15 +343,12 @@ func TestWithoutACoordinatorCommandsSayWhy(t *testing.T) {
 	c := dial(t, start(t, Config{NoCluster: "state_dir is none"}))
 	const want = "-ERR this proxy has no coordinator: state_dir is none\r\n"
 	for _, line := range []string{
-		"EVACUATE a", "RESHARD FROM all TO a SLOTS 1", "CHECK", "FIX", "PAUSE 1", "RESUME 1", "CANCEL 1", "ADDNODE a:1", "DELNODE a", "CREATE a:1",
+		"EVACUATE a", "RESHARD FROM all TO a SLOTS 1", "CHECK", "FIX", "PAUSE 1", "RESUME 1", "CANCEL 1", "ADDNODE a:1", "DELNODE a", "CREATE a:1", "JOBS", "JOB 1",
 		`EXECUTE {"fingerprint":"f"}`,
 	} {
 		if got := c.do("PROXY " + line); got != want {
 			t.Errorf("%s: got %q, want %q", line, got, want)
 		}
-	}
-	if got := c.do("PROXY JOBS"); got != "*0\r\n" {
-		t.Errorf("JOBS: got %q", got)
 	}
 }
 

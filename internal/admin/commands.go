@@ -48,7 +48,7 @@ var commands = []command{
 	{"rebalance", "[BY SLOTS|KEYS|OPS] [WEIGHT <node> <weight>...] [THRESHOLD <percent>] [USEEMPTY] [<job option>...]",
 		"Gives each primary its share; USEEMPTY: also those without slots. Answers the id of the job.", operator, 0, many, true, rebalance},
 	{"evacuate", "<node> [<job option>...]", "Moves all slots of a node to the others. Answers the id of the job.", operator, 1, many, true, evacuate},
-	{"execute", "<plan> [<job option>...]", "Carries out a plan that DRYRUN JSON gave. Answers the id of the job.", operator, 1, many, true, execute},
+	{"execute", "<plan> [<job option>...]", "Carries out a plan that DRYRUN JSON gave, if the cluster is as it was then. Answers the id of the job.", operator, 1, many, true, execute},
 	{"jobs", "", "Jobs, the newest first.", viewer, 0, 0, false, showJobs},
 	{"job", "<id>", "One job: how far it is, what it does now, what clients noticed.", viewer, 1, 1, false, showJob},
 	{"pause", "<id>", "Finishes the slots in hand and begins no others.", operator, 1, 1, false, pause},

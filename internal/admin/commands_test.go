@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -150,7 +151,7 @@ func TestEveryEntryOfTheTableIsComplete(t *testing.T) {
 func TestAUserRunsWhatItsRoleAllows(t *testing.T) {
 	ran := false
 	act := func(context.Context, *call, *reply) { ran = true }
-	c := console{log: slog.New(slog.DiscardHandler), commands: []command{
+	c := console{refused: new(atomic.Int64), log: slog.New(slog.DiscardHandler), commands: []command{
 		{"look", "", "Looks.", viewer, 0, 0, false, act},
 		{"pause", "", "Stops.", operator, 0, 0, false, act},
 		{"destroy", "", "Destroys.", admin, 0, 0, false, act},

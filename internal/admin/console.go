@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,7 @@ type console struct {
 	none     string  // why there is none
 	log      *slog.Logger
 	slow     chan struct{} // a place for each slow command under way
+	refused  *atomic.Int64 // the second of the last one refused: strangers must not fill the log, so one of each is there
 }
 
 // caller is who runs a command.
@@ -60,13 +62,32 @@ func (c *console) run(ctx context.Context, args []string, as caller, r *reply) {
 	case given < cmd.min || given > cmd.max:
 		r.fail(wrongArity(name))
 	case as.role < cmd.role:
+		if now := time.Now().Unix(); c.refused.Swap(now) != now {
+			c.log.Warn("admin command refused", "session", as.session, "command", inLog(args), "by", as.name)
+		}
 		r.fail(noPermission(name, as.role, cmd.role))
 	default:
 		if cmd.role > viewer {
-			c.log.Info("admin command", "session", as.session, "command", name, "by", as.name)
+			c.log.Info("admin command", "session", as.session, "command", inLog(args), "by", as.name)
 		}
 		c.perform(ctx, cmd, &call{args[words:], as.name, c.backend, c.cluster}, r)
 	}
+}
+
+// maxLogged bounds a command in the log: it has room for some nodes and all options, and a plan is longer than a log should be.
+const maxLogged = 512
+
+// inLog is a command as its user wrote it. None has keys, values or passwords in it; a plan is as long as it likes, so what
+// stands behind it comes before.
+func inLog(args []string) string {
+	if strings.EqualFold(args[0], "execute") && len(args) > 2 {
+		args = slices.Concat(args[:1], args[2:], args[1:2])
+	}
+	text := strings.Join(args, " ")
+	if len(text) > maxLogged {
+		text = strings.ToValidUTF8(text[:maxLogged], "") + "..."
+	}
+	return "PROXY " + text
 }
 
 // perform runs a command, at its time if it is a slow one.

@@ -9,6 +9,10 @@ import (
 )
 
 func showJobs(_ context.Context, c *call, r *reply) {
+	if err := lacking(c.cluster); err != nil {
+		r.fail(textOf(err))
+		return
+	}
 	jobs := c.cluster.Jobs()
 	r.array(len(jobs))
 	for i := range jobs {
@@ -34,12 +38,16 @@ func instant(t time.Time) int64 {
 }
 
 func showJob(_ context.Context, c *call, r *reply) {
+	if err := lacking(c.cluster); err != nil {
+		r.fail(textOf(err))
+		return
+	}
 	j, known := c.cluster.Job(c.args[0])
 	if !known {
 		r.fail("ERR Unknown job " + echo(c.args[0]))
 		return
 	}
-	r.dict(25)
+	r.dict(27)
 	r.pair("id", j.ID)
 	r.pair("goal", j.Goal)
 	r.pair("state", j.State)
@@ -65,6 +73,8 @@ func showJob(_ context.Context, c *call, r *reply) {
 	r.list("blocked", j.Blocked)
 	showShares("before", j.Before, r)
 	showShares("after", j.After, r)
+	r.truth("agree", j.Agree)
+	r.pair("side-file", j.Side)
 }
 
 func showUnits(units []migrate.UnitStatus, r *reply) {

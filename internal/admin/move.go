@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"slotproxy/migrate"
 	"slotproxy/migrate/machine"
@@ -36,10 +37,18 @@ func pursue(ctx context.Context, c *call, q *request, wrong string, r *reply) {
 		r.fail(wrong)
 		return
 	}
+	q.goal.Options = q.options
 	p, err := c.cluster.Plan(ctx, q.goal)
-	switch {
-	case err != nil:
+	if err != nil {
 		r.fail(textOf(err))
+		return
+	}
+	answer(ctx, c, p, q, r)
+}
+
+// answer carries out a plan, or shows it when it is only to be seen.
+func answer(ctx context.Context, c *call, p *plan.Plan, q *request, r *reply) {
+	switch {
 	case q.json:
 		text, err := json.Marshal(p)
 		if err != nil {
@@ -57,16 +66,19 @@ func pursue(ctx context.Context, c *call, q *request, wrong string, r *reply) {
 // execute carries out a saved plan. Whether the cluster is still as it was then, the coordinator knows.
 func execute(ctx context.Context, c *call, r *reply) {
 	q := &request{}
-	if wrong := parse(q, c.args[1:], jobClauses); wrong != "" {
+	if wrong := parse(q, c.args[1:], planClauses); wrong != "" {
 		r.fail(wrong)
 		return
 	}
-	p, text := readPlan(c.args[0])
-	if text != "" {
-		r.fail(text)
+	p, err := ReadPlan(c.args[0])
+	if err == nil && q.dryRun {
+		err = c.cluster.Fits(ctx, p)
+	}
+	if err != nil {
+		r.fail(textOf(err))
 		return
 	}
-	begin(ctx, c, p, q.options, r)
+	answer(ctx, c, p, q, r)
 }
 
 func begin(ctx context.Context, c *call, p *plan.Plan, options machine.Options, r *reply) {
@@ -78,32 +90,32 @@ func begin(ctx context.Context, c *call, p *plan.Plan, options machine.Options, 
 	r.text(id)
 }
 
-// readPlan refuses what no planner can have made. The coordinator relies on it.
-func readPlan(text string) (p *plan.Plan, wrong string) {
+// ReadPlan refuses what no planner can have made. The coordinator relies on it.
+func ReadPlan(text string) (p *plan.Plan, err error) {
 	if err := json.Unmarshal([]byte(text), &p); err != nil || p == nil {
-		return nil, "ERR the plan cannot be read: not JSON of a plan"
+		return nil, errors.New("ERR the plan cannot be read: not JSON of a plan")
 	}
 	if p.Fingerprint == "" {
-		return nil, "ERR the plan has no fingerprint"
+		return nil, errors.New("ERR the plan has no fingerprint")
 	}
 	seen, slots := make([]bool, router.Slots), 0
 	for i := range p.Moves {
 		m := &p.Moves[i]
 		if m.Source == "" || m.Target == "" || m.Source == m.Target {
-			return nil, "ERR a move of the plan needs two nodes"
+			return nil, errors.New("ERR a move of the plan needs two nodes")
 		}
 		for j, s := range m.Slots {
 			if s >= router.Slots || seen[s] || j > 0 && s < m.Slots[j-1] {
-				return nil, "ERR the slots of the plan are out of range, out of order or there twice"
+				return nil, errors.New("ERR the slots of the plan are out of range, out of order or there twice")
 			}
 			seen[s] = true
 		}
 		slots += len(m.Slots)
 	}
 	if slots != p.Slots {
-		return nil, "ERR the plan does not have as many slots as it says"
+		return nil, errors.New("ERR the plan does not have as many slots as it says")
 	}
-	return p, ""
+	return p, nil
 }
 
 func showPlan(p *plan.Plan, r *reply) {

@@ -182,8 +182,12 @@ func setWeights(q *request, words []string) string {
 	return ""
 }
 
+// leastThreshold is less than any node can be off. 0, which moves all that is not even, stands for the default in a goal.
+const leastThreshold = 1e-9
+
 func setThreshold(q *request, words []string) (text string) {
 	q.goal.Threshold, text = decimal(words[0], 100)
+	q.goal.Threshold = max(q.goal.Threshold, leastThreshold)
 	return text
 }
 

@@ -104,7 +104,7 @@ func New(cfg Config) *Server {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.console = console{
 		commands: commands, backend: cfg.Backend, cluster: cfg.Cluster, none: cfg.NoCluster,
-		log: cfg.Log, slow: make(chan struct{}, maxSlow),
+		log: cfg.Log, slow: make(chan struct{}, maxSlow), refused: new(atomic.Int64),
 	}
 	s.forClients = consoleForClients(s.console)
 	s.users.set(cfg.Password, cfg.Operator, cfg.Viewer)

@@ -246,7 +246,7 @@ func (s *Store) Remove(job string) error {
 
 // Side keeps a value of a job that nobody may lose and no program reads, durable on return. It has keys and values in it.
 func (s *Store) Side(job string, v any) error {
-	path, err := s.path(job)
+	path, err := s.sidePath(job)
 	if err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func (s *Store) Side(job string, v any) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(strings.TrimSuffix(path, suffix)+sideSuffix, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("write side file: %w", err)
 	}
@@ -263,6 +263,23 @@ func (s *Store) Side(job string, v any) error {
 		return fmt.Errorf("write side file: %w", err)
 	}
 	return nil
+}
+
+// SideFile is where Side has kept something of a job, "" when it has kept nothing.
+func (s *Store) SideFile(job string) string {
+	path, err := s.sidePath(job)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+func (s *Store) sidePath(job string) (string, error) {
+	path, err := s.path(job)
+	return strings.TrimSuffix(path, suffix) + sideSuffix, err
 }
 
 // prune removes the oldest jobs that have ended until there is room for one more. Side files stay: they are somebody's data.

@@ -132,7 +132,8 @@ func (r *Registrar) Remove(ctx context.Context, t *router.Table, id string) (ski
 		}
 	}
 	r.say("all nodes that answer have forgotten %s", gone.Addr)
-	if _, err := r.do(ctx, gone.Addr, "CLUSTER", "RESET", "SOFT"); err != nil {
+	// One that has failed need not hear of it: when it comes back, nobody knows it.
+	if _, err := r.do(ctx, gone.Addr, "CLUSTER", "RESET", "SOFT"); err != nil && !gone.Failed {
 		skipped = append(skipped, fmt.Sprintf("%s: %v", gone.Addr, err))
 	}
 	return skipped, nil

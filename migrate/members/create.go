@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"slotproxy/router"
 )
@@ -22,7 +23,7 @@ type Seat struct {
 const leastPrimaries = 3
 
 // Layout seats nodes: the first of each host in turn are primaries with equal shares, and no replica sits on its primary's
-// host if that can be helped.
+// host if that can be helped; no two of one primary sit on one host if that can be seen at once.
 func Layout(addrs []string, replicas int) ([]Seat, error) {
 	for i, a := range addrs {
 		if slices.Contains(addrs[:i], a) {
@@ -48,12 +49,36 @@ func Layout(addrs []string, replicas int) ([]Seat, error) {
 	}
 	for round := 0; len(rest) > 0; round++ { // those beyond a full round are more replicas for the first primaries
 		for i := 0; i < n && len(rest) > 0; i++ {
-			at := max(0, slices.IndexFunc(rest, func(a string) bool { return host(a) != host(primaries[i]) }))
+			at := max(0, slices.IndexFunc(rest, func(a string) bool { return !together(seats, a, primaries[i]) }))
 			seats = append(seats, Seat{Addr: rest[at], Of: primaries[i]})
 			rest = slices.Delete(slices.Clone(rest), at, at+1)
 		}
 	}
+	part(seats[n:])
 	return seats, nil
+}
+
+// together tells whether a primary, or a replica that it has already, is on the host of addr.
+func together(seats []Seat, addr, primary string) bool {
+	return slices.ContainsFunc(seats, func(s Seat) bool {
+		return (s.Addr == primary || s.Of == primary) && host(s.Addr) == host(addr)
+	})
+}
+
+// part lets replicas on their primary's host change places with others, when both are away from their primaries then. One that
+// finds nobody stays: each of the other places has that host at one end already.
+func part(replicas []Seat) {
+	for i := range replicas {
+		a := &replicas[i]
+		if host(a.Addr) != host(a.Of) {
+			continue
+		}
+		other := slices.IndexFunc(replicas, func(b Seat) bool { return host(a.Addr) != host(b.Of) && host(b.Addr) != host(a.Of) })
+		if other >= 0 {
+			b := &replicas[other]
+			a.Addr, b.Addr = b.Addr, a.Addr
+		}
+	}
 }
 
 func host(addr string) string {
@@ -83,34 +108,66 @@ func interleave(addrs []string) []string {
 	return list
 }
 
-// Create makes one cluster of new nodes, and returns when all agree about it and all replicas have copied.
+// Create makes one cluster of new nodes, and returns when all agree about it and all replicas have copied. When it fails, the
+// nodes that it has begun with are new again, so that it can be repeated.
 func (r *Registrar) Create(ctx context.Context, seats []Seat) error {
 	for _, s := range seats {
 		if err := r.mustBeNew(ctx, s.Addr); err != nil {
 			return err
 		}
-	}
-	ids := map[string]string{}
-	for i, s := range seats {
-		id, err := r.text(ctx, s.Addr, "CLUSTER", "MYID")
-		if err != nil {
+		if err := r.mustHaveNoEpoch(ctx, s.Addr); err != nil {
 			return err
 		}
-		ids[s.Addr] = id
+	}
+	begun, err := r.configure(ctx, seats)
+	if err == nil {
+		err = r.join(ctx, seats)
+	}
+	if err != nil {
+		return r.undo(ctx, begun, err)
+	}
+	return nil
+}
+
+// mustHaveNoEpoch refuses a node that has been in a cluster and was reset softly: it cannot be given an epoch again.
+func (r *Registrar) mustHaveNoEpoch(ctx context.Context, addr string) error {
+	state, err := r.info(ctx, addr, "CLUSTER", "INFO")
+	if err == nil && state["cluster_my_epoch"] != "0" {
+		err = fmt.Errorf("ERR Node %s has an epoch of a cluster before: CLUSTER RESET HARD on it makes it new", addr)
+	}
+	return err
+}
+
+// configure gives each node its slots and its epoch. It returns the nodes that have been changed, with an error too.
+func (r *Registrar) configure(ctx context.Context, seats []Seat) (begun []string, err error) {
+	for i, s := range seats {
 		if s.Of == "" {
 			if _, err := r.do(ctx, s.Addr, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(s.First), strconv.Itoa(s.Last)); err != nil {
-				return err
+				return begun, err
 			}
 		}
+		begun = append(begun, s.Addr)
 		// Different epochs from the start: nodes would else have to settle it among themselves.
 		if _, err := r.do(ctx, s.Addr, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1)); err != nil {
-			return err
+			return begun, err
 		}
 		r.say("%s is configured", s.Addr)
 	}
+	return begun, nil
+}
+
+// join makes nodes that are configured know each other and agree, and replicas copy.
+func (r *Registrar) join(ctx context.Context, seats []Seat) error {
 	ip, port, err := meetable(ctx, seats[0].Addr)
 	if err != nil {
 		return err
+	}
+	addrs, ids := make([]string, len(seats)), map[string]string{}
+	for i, s := range seats {
+		addrs[i] = s.Addr
+		if ids[s.Addr], err = r.text(ctx, s.Addr, "CLUSTER", "MYID"); err != nil {
+			return err
+		}
 	}
 	for _, s := range seats[1:] {
 		if _, err := r.do(ctx, s.Addr, "CLUSTER", "MEET", ip, port); err != nil {
@@ -118,10 +175,6 @@ func (r *Registrar) Create(ctx context.Context, seats []Seat) error {
 		}
 	}
 	r.say("waiting for the nodes to know each other")
-	addrs := make([]string, len(seats))
-	for i, s := range seats {
-		addrs[i] = s.Addr
-	}
 	if err := r.until(ctx, "The nodes do not know each other", func(ctx context.Context) error { return r.joined(ctx, addrs, len(seats)) }); err != nil {
 		return err
 	}
@@ -133,6 +186,29 @@ func (r *Registrar) Create(ctx context.Context, seats []Seat) error {
 		}
 	}
 	return r.until(ctx, "The nodes do not agree about their slots", func(ctx context.Context) error { return r.agreed(ctx, addrs) })
+}
+
+// undoTime bounds the way back, which is also gone when whoever asked has gone: a round trip for each node.
+const undoTime = 30 * time.Second
+
+// undo makes nodes new again and adds to the cause what has become of them. A primary that a client has given keys meanwhile
+// refuses, and keeps them.
+func (r *Registrar) undo(ctx context.Context, begun []string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	var left []string
+	for _, addr := range begun {
+		if _, err := r.do(ctx, addr, "CLUSTER", "RESET", "HARD"); err != nil {
+			left = append(left, err.Error())
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%w. These nodes have been configured and need a CLUSTER RESET HARD: %s", cause, strings.Join(left, "; "))
+	}
+	if len(begun) > 0 {
+		return fmt.Errorf("%w. The nodes that had been configured are new again", cause)
+	}
+	return cause
 }
 
 // joined wants each node to know so many, none of them in a handshake.

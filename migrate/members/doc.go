@@ -84,7 +84,7 @@ func (r *Registrar) info(ctx context.Context, addr string, command ...string) (e
 	return engine.ReadInfo(text), err
 }
 
-// mustBeNew refuses a node that is not in cluster mode, has keys or knows other nodes.
+// mustBeNew refuses a node that is not in cluster mode, has keys or slots, or knows other nodes.
 func (r *Registrar) mustBeNew(ctx context.Context, addr string) error {
 	info, err := r.info(ctx, addr, "INFO")
 	if err != nil {
@@ -99,6 +99,9 @@ func (r *Registrar) mustBeNew(ctx context.Context, addr string) error {
 	}
 	if state["cluster_known_nodes"] != "1" {
 		return fmt.Errorf("ERR Node %s is not empty. Either the node already knows other nodes (check with CLUSTER NODES) or contains some key in database 0", addr)
+	}
+	if n := state["cluster_slots_assigned"]; n != "0" {
+		return fmt.Errorf("ERR Node %s is not empty: it has %s slots. CLUSTER RESET HARD on it makes it new", addr, n)
 	}
 	if dbs := info.Databases(); len(dbs) > 0 {
 		return fmt.Errorf("ERR Node %s is not empty: it has keys in database %d", addr, dbs[0])

@@ -24,7 +24,12 @@ func TestNodesAreSeated(t *testing.T) {
 		err      string
 	}{
 		{"three without replicas", []string{"h:1", "h:2", "h:3"}, 0, []string{"h:1 0-5460", "h:2 5461-10921", "h:3 10922-16383"}, ""},
-		{"a replica each, on another host", six, 1, []string{"h1:1 0-5460", "h2:1 5461-10921", "h3:1 10922-16383", "h2:2 of h1:1", "h1:2 of h2:1", "h3:2 of h3:1"}, ""},
+		{"a replica each, on another host", six, 1, []string{"h1:1 0-5460", "h2:1 5461-10921", "h3:1 10922-16383", "h3:2 of h1:1", "h1:2 of h2:1", "h2:2 of h3:1"}, ""},
+		{"two replicas each, on three hosts", []string{"h1:1", "h1:2", "h1:3", "h2:1", "h2:2", "h2:3", "h3:1", "h3:2", "h3:3"}, 2, []string{
+			"h1:1 0-5460", "h2:1 5461-10921", "h3:1 10922-16383",
+			"h2:2 of h1:1", "h1:2 of h2:1", "h1:3 of h3:1", "h3:2 of h1:1", "h3:3 of h2:1", "h2:3 of h3:1"}, ""},
+		{"as few as can be on one host with their primary", []string{"h1:1", "h1:2", "h1:3", "h1:4", "h2:1", "h2:2"}, 1, []string{
+			"h1:1 0-5460", "h2:1 5461-10921", "h1:2 10922-16383", "h2:2 of h1:1", "h1:3 of h2:1", "h1:4 of h1:2"}, ""},
 		{"one host", []string{"h:1", "h:2", "h:3", "h:4", "h:5", "h:6"}, 1, []string{"h:1 0-5460", "h:2 5461-10921", "h:3 10922-16383", "h:4 of h:1", "h:5 of h:2", "h:6 of h:3"}, ""},
 		{"one too many is a replica more", append(slices.Clone(six), "h1:3"), 1, nil, ""},
 		{"too few", six[:5], 1, nil, "needs at least 3 primaries"},
