@@ -203,7 +203,7 @@ func (l *loop) cancel(r *request, how string, tries int) {
 		to = c.node.conn(c.profile, 0)
 	}
 	if to == nil {
-		c.close(nil)
+		l.breakOff(r, how)
 		return
 	}
 	r.refs++
@@ -217,13 +217,27 @@ func (l *loop) cancel(r *request, how string, tries int) {
 		case ok: // the command has not come to the node before this one
 			l.cancel(r, how, tries+1)
 		default:
-			c.close(nil)
+			l.breakOff(r, how)
 		}
 		if c.leased && c.queue.n == 0 && !c.kept {
 			c.node.returned(c)
 		}
 		l.release(r)
 	})
+}
+
+// breakOff ends the wait of r with its connection, because the node cannot be asked to. A part of WAIT or WAITAOF is answered before:
+// it would go again.
+func (l *loop) breakOff(r *request, how string) {
+	c := r.conn
+	switch {
+	case r.parent == nil:
+	case how == "ERROR":
+		l.fail(r, errTextUnblocked)
+	default:
+		l.finish(r, l.inVain(r))
+	}
+	c.close(nil)
 }
 
 // unwanted takes the reply to a blocking command whose client has left.

@@ -282,9 +282,13 @@ func abortedBecause(line []byte) string {
 	return "EXECABORT Transaction discarded because of: " + strings.TrimRight(string(line[1:]), "\r\n")
 }
 
-// doneOnSome words the failure of a command that some of the primaries have carried out.
-func doneOnSome(refused []byte, done, all int) string {
-	return strings.TrimRight(string(refused[1:]), "\r\n") + " (so says a node; " + itoa(done) + " of " + itoa(all) + " primaries have done it)"
+// doneOnSome words the failure of a command that some of the primaries have carried out, and more of them perhaps: unknown.
+func doneOnSome(refused []byte, done, all int, unknown bool) string {
+	who := "so says a node; "
+	if unknown {
+		who = "at least "
+	}
+	return strings.TrimRight(string(refused[1:]), "\r\n") + " (" + who + itoa(done) + " of " + itoa(all) + " primaries have done it)"
 }
 
 // ofOneNode refuses to give all nodes what only one may have.

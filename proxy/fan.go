@@ -273,23 +273,25 @@ func mergeReplies(r *request, dst []byte) []byte {
 // appendRefusal appends the first error among the replies of every step-th part, if there is one. When some primaries have
 // done what others refuse, the nodes are no longer alike, and the client has to know.
 func appendRefusal(r *request, step int, dst []byte) (out []byte, refused bool) {
-	var first []byte
-	done, all := 0, 0
+	var first *request
+	done, all, unknown := 0, 0, false
 	for i := 0; i < len(r.fan.parts); i += step {
-		reply := r.fan.parts[i].reply
+		p := r.fan.parts[i]
 		all++
-		switch {
-		case reply[0] != '-':
+		if p.reply[0] != '-' {
 			done++
-		case first == nil:
-			first = reply
+			continue
+		}
+		unknown = unknown || p.ownError // it may have been carried out
+		if first == nil {
+			first = p
 		}
 	}
 	switch {
 	case first == nil:
 		return dst, false
 	case done > 0 && r.rule.Policy == router.AllPrimaries && !r.rule.Repeatable:
-		return resp.AppendError(dst, doneOnSome(first, done, all)), true
+		return resp.AppendError(dst, doneOnSome(first.reply, done, all, unknown)), true
 	}
-	return append(dst, first...), true
+	return append(dst, first.reply...), true
 }

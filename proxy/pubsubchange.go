@@ -206,6 +206,13 @@ func (h *hub) end(ch *change, err []byte) {
 			h.strand(t) // lost between the confirmation and now
 		}
 	}
+	if err != nil && ch.leave { // some nodes may have confirmed
+		for _, name := range ch.names {
+			if t := h.topics[ch.kind][name]; t != nil {
+				h.strand(t)
+			}
+		}
+	}
 	if r.state != stateDone {
 		h.l.finish(r, reply)
 	}
@@ -241,9 +248,7 @@ func (h *hub) misplaced(f *feed, e *entry) bool {
 func (h *hub) refusedOwn(f *feed, e *entry) {
 	switch {
 	case h.misplaced(f, e):
-		if resp.Classify(e.err) == resp.Moved {
-			h.leaves(f, e.topics)
-		}
+		h.leaves(f, misled(e))
 		h.backOff()
 		h.restrand(e.topics)
 	case len(e.topics) > 1:
@@ -255,6 +260,22 @@ func (h *hub) refusedOwn(f *feed, e *entry) {
 			closeSubscribers(t)
 		}
 	}
+}
+
+// misled are the topics of e that we have at a node which does not serve their slot, and may be elsewhere: it takes no messages
+// either.
+func misled(e *entry) (topics []*topic) {
+	switch resp.Classify(e.err) {
+	case resp.Moved:
+		return e.topics
+	case resp.ClusterDown, resp.Loading, resp.MasterDown, resp.ReadOnly:
+		for _, t := range e.topics {
+			if t.elsewhere != 0 {
+				topics = append(topics, t)
+			}
+		}
+	}
+	return topics
 }
 
 // cutClients closes all clients of the hub, and answers those who are about to listen.

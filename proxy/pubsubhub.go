@@ -42,7 +42,9 @@ type topic struct {
 	nowhere    bool            // counts as one that nobody hears, see audience
 	delivering bool
 	elsewhere  int64 // loop time since when its slot has had another owner, 0: it has not
-	poked      int64 // loop time at which a publisher last said so
+	// Version of the table when the node that it is at first said, against what we believe, that it owns the slot; 0: it has not.
+	kept  uint64
+	poked int64 // loop time at which a publisher last said so
 }
 
 // change is a (P|S)(UN)SUBSCRIBE of a client on its way.
@@ -149,7 +151,7 @@ func (t *topic) place(f *feed) {
 		return
 	}
 	t.at = append(t.at, f)
-	t.elsewhere = 0
+	t.elsewhere, t.kept = 0, 0
 	t.h.l.p.audience.placed(t, f.n.addr, 1)
 }
 

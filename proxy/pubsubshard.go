@@ -58,8 +58,11 @@ func (h *hub) followSlot(t *topic) {
 		h.strand(t)
 	case t.at[0].n != owner:
 		h.misses(t)
-	case h.l.now-t.poked > moveAfter: // a publisher may know better than this loop
-		t.elsewhere = 0
+	default:
+		t.kept = 0
+		if h.l.now-t.poked > moveAfter { // else a publisher may know better than this loop
+			t.elsewhere = 0
+		}
 	}
 }
 
@@ -90,19 +93,28 @@ func (h *hub) checkShards() {
 	h.sendGroups(g, nil)
 }
 
-// stays takes the word of a node that it owns the slot of topics. It is asked again as long as we believe something else.
+// stays takes the word of a node that it owns the slot of topics. A table that was made since weighs more: the node may be cut off
+// from the others, and not know that it has been replaced.
 func (h *hub) stays(f *feed, topics []*topic) {
+	var cutOff []*topic
 	for _, t := range topics {
 		if t.kind != shardTopic || t.elsewhere == 0 || !t.isAt(f) {
 			continue
 		}
+		if version := h.l.tableVersion(); t.kept == 0 {
+			t.kept = version
+			h.l.hint(router.Hint{Cause: router.Moved, Addr: f.n.addr})
+		} else if version > t.kept && h.l.owners.of(t.slot) != f.n {
+			cutOff = append(cutOff, t)
+			continue
+		}
 		t.elsewhere = 0
 		h.followSlot(t)
-		h.l.hint(router.Hint{Cause: router.Moved, Slot: t.slot, HasSlot: true, Addr: f.n.addr})
 	}
+	h.leaves(f, cutOff)
 }
 
-// leaves ends subscriptions at a node that has said that another one owns their slot.
+// leaves ends subscriptions at a node that does not serve their slot.
 func (h *hub) leaves(f *feed, topics []*topic) {
 	g := grouping{leave: true}
 	for _, t := range topics {

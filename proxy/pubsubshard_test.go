@@ -86,6 +86,28 @@ func TestASubscriberDoesNotLeaveTheOwnerForAPublisherWhoBelievesInAnotherNode(t 
 	}
 }
 
+// A primary that is cut off from the other nodes, but not from us, believes that it still has its slots.
+func TestANodeThatHasBeenReplacedAndDoesNotKnowIsLeft(t *testing.T) {
+	for name, answer := range map[string]testnode.Action{
+		"it would serve":     confirms("{t}c"),
+		"it serves nobody":   testnode.Error("CLUSTERDOWN The cluster is down"),
+		"it has been loaded": testnode.Error("LOADING Valkey is loading the dataset in memory"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := script(t, Config{Loops: 1})
+			s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
+			s.owner.Every("SSUBSCRIBE {t}c", answer)
+			s.owner.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
+			s.next.Every("SSUBSCRIBE {t}c", confirms("{t}c"), testnode.Raw(heard(3, "smessage", "{t}c", "1")))
+			s.send("SSUBSCRIBE {t}c")
+			s.want(confirmation(2, "ssubscribe", "{t}c", 1))
+			s.set.Give(s.slot, indexOf(s.set, s.next))
+			s.proxy.ask(time.Second, func(l *loop) { l.hint(router.Hint{Cause: router.Moved, Addr: s.next.Addr()}) })
+			s.want(heard(2, "smessage", "{t}c", "1"))
+		})
+	}
+}
+
 func TestANodeThatHasLostItsSlotAndDoesNotSaySoIsLeft(t *testing.T) {
 	s := script(t, Config{Loops: 1})
 	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))

@@ -58,7 +58,7 @@ func clientTracking(s *session, args [][]byte) {
 
 // covers says that a further CLIENT TRACKING changes nothing.
 func (t *tracking) covers(further *tracking) bool {
-	return t != nil && !t.bcast && !further.bcast && len(further.prefixes) == 0 && t.redirect == further.redirect &&
+	return t != nil && !t.broken && !t.bcast && !further.bcast && len(further.prefixes) == 0 && t.redirect == further.redirect &&
 		t.optin == further.optin && t.optout == further.optout && t.noloop == further.noloop
 }
 
