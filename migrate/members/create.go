@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"slotproxy/router"
 )
@@ -108,8 +107,8 @@ func interleave(addrs []string) []string {
 	return list
 }
 
-// Create makes one cluster of new nodes, and returns when all agree about it and all replicas have copied. When it fails, the
-// nodes that it has begun with are new again, so that it can be repeated.
+// Create makes one cluster of new nodes, and returns when all agree about it and all replicas have copied. All are looked at before
+// the first is changed. The text of a later error names the nodes that have been configured.
 func (r *Registrar) Create(ctx context.Context, seats []Seat) error {
 	for _, s := range seats {
 		if err := r.mustBeNew(ctx, s.Addr); err != nil {
@@ -124,7 +123,7 @@ func (r *Registrar) Create(ctx context.Context, seats []Seat) error {
 		err = r.join(ctx, seats)
 	}
 	if err != nil {
-		return r.undo(ctx, begun, err)
+		return begunWith(begun, err)
 	}
 	return nil
 }
@@ -138,15 +137,15 @@ func (r *Registrar) mustHaveNoEpoch(ctx context.Context, addr string) error {
 	return err
 }
 
-// configure gives each node its slots and its epoch. It returns the nodes that have been changed, with an error too.
+// configure gives each node its slots and its epoch. It returns the nodes that have been changed, or perhaps, with an error too.
 func (r *Registrar) configure(ctx context.Context, seats []Seat) (begun []string, err error) {
 	for i, s := range seats {
+		begun = append(begun, s.Addr)
 		if s.Of == "" {
 			if _, err := r.do(ctx, s.Addr, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(s.First), strconv.Itoa(s.Last)); err != nil {
 				return begun, err
 			}
 		}
-		begun = append(begun, s.Addr)
 		// Different epochs from the start: nodes would else have to settle it among themselves.
 		if _, err := r.do(ctx, s.Addr, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1)); err != nil {
 			return begun, err
@@ -188,27 +187,13 @@ func (r *Registrar) join(ctx context.Context, seats []Seat) error {
 	return r.until(ctx, "The nodes do not agree about their slots", func(ctx context.Context) error { return r.agreed(ctx, addrs) })
 }
 
-// undoTime bounds the way back, which is also gone when whoever asked has gone: a round trip for each node.
-const undoTime = 30 * time.Second
-
-// undo makes nodes new again and adds to the cause what has become of them. A primary that a client has given keys meanwhile
-// refuses, and keeps them.
-func (r *Registrar) undo(ctx context.Context, begun []string, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
-	defer cancel()
-	var left []string
-	for _, addr := range begun {
-		if _, err := r.do(ctx, addr, "CLUSTER", "RESET", "HARD"); err != nil {
-			left = append(left, err.Error())
-		}
+// begunWith adds to the cause which nodes have been configured. They are not reset from here: since they were looked at, another
+// cluster may have taken one, or a client given it keys.
+func begunWith(begun []string, cause error) error {
+	if len(begun) == 0 {
+		return cause
 	}
-	if len(left) > 0 {
-		return fmt.Errorf("%w. These nodes have been configured and need a CLUSTER RESET HARD: %s", cause, strings.Join(left, "; "))
-	}
-	if len(begun) > 0 {
-		return fmt.Errorf("%w. The nodes that had been configured are new again", cause)
-	}
-	return cause
+	return fmt.Errorf("%w. These nodes have been configured; before another try each needs a CLUSTER RESET HARD: %s", cause, strings.Join(begun, ", "))
 }
 
 // joined wants each node to know so many, none of them in a handshake.
