@@ -32,8 +32,10 @@ func (p *pacer) inherit(old *pacer) {
 	defer old.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id, l := range old.nodes {
-		p.nodes[id] = &lane{share: l.share, slow: l.slow, changed: l.changed, keyRate: l.keyRate, byteRate: l.byteRate, free: l.free}
+	for id, l := range old.lanesLocked() {
+		if p.addr(id) != "" { // else the node is gone
+			p.past[id] = &lane{share: l.share, slow: l.slow, changed: l.changed, keyRate: l.keyRate, byteRate: l.byteRate, free: l.free}
+		}
 	}
 	for id, s := range old.streams {
 		if s.most > 0 || s.within(paysFor, time.Now()) { // else it tells nothing any more
@@ -76,7 +78,7 @@ func (p *pacer) recover(pulse *Pulse) {
 }
 
 func (p *pacer) calmLocked(now time.Time) {
-	for _, l := range p.nodes {
+	for _, l := range p.lanesLocked() {
 		if l.share < 1 && now.Sub(l.changed) >= calmFor {
 			l.share, l.changed = min(1, l.share*calmGain), now
 			if l.share == 1 {
@@ -84,6 +86,13 @@ func (p *pacer) calmLocked(now time.Time) {
 			}
 		}
 	}
+}
+
+// lanesLocked are the sources of this job and of earlier ones.
+func (p *pacer) lanesLocked() map[string]*lane {
+	all := maps.Clone(p.past)
+	maps.Copy(all, p.nodes)
+	return all
 }
 
 func tooSlow(addr string, p99, limit time.Duration) string {

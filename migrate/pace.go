@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -34,7 +35,8 @@ type pacer struct {
 
 	mu                sync.Mutex
 	base              map[string]time.Duration // guarded by mu: p99 before the job, by address
-	nodes             map[string]*lane         // guarded by mu: by node id
+	nodes             map[string]*lane         // guarded by mu: the sources of the job, by node id
+	past              map[string]*lane         // guarded by mu: those of earlier jobs that are no source of this one, so far
 	strict            map[string]string        // guarded by mu: nodes that are short of something, and of what
 	above             map[string]int           // guarded by mu: slow pulses in a row, by address
 	keyDebt, byteDebt float64                  // guarded by mu: what is spent and not yet earned
@@ -63,7 +65,7 @@ type lane struct {
 func newPacer(o machine.Options, latency func(time.Duration) time.Duration, addr func(string) string) *pacer {
 	return &pacer{
 		keys: float64(o.MaxKeysPerSecond), bytes: float64(o.MaxBytesPerSecond), latency: latency, addr: addr,
-		base: map[string]time.Duration{}, nodes: map[string]*lane{}, strict: map[string]string{},
+		base: map[string]time.Duration{}, nodes: map[string]*lane{}, past: map[string]*lane{}, strict: map[string]string{},
 		above: map[string]int{}, earned: time.Now(), streams: map[string]stream{},
 	}
 }
@@ -71,8 +73,9 @@ func newPacer(o machine.Options, latency func(time.Duration) time.Duration, addr
 func (p *pacer) laneLocked(node string) *lane {
 	l := p.nodes[node]
 	if l == nil {
-		l = &lane{share: 1, keyRate: startKeyRate, byteRate: startByteRate}
+		l = cmp.Or(p.past[node], &lane{share: 1, keyRate: startKeyRate, byteRate: startByteRate})
 		p.nodes[node] = l
+		delete(p.past, node)
 	}
 	return l
 }

@@ -192,6 +192,41 @@ func TestSlowClientsSlowTheJobAndCalmLetsItGo(t *testing.T) {
 	}
 }
 
+func TestWhatAnEarlierJobHasLearnedOfASourceIsForJobsThatItIsASourceOf(t *testing.T) {
+	first := testPacer(machine.Options{})
+	for range 40 {
+		first.Moved("a", "b", 100, 1000, time.Second)
+	}
+	first.Moved("gone", "b", 100, 1000, time.Second)
+	there := func(node string) string { return map[string]string{"a": "a:1", "b": "b:1"}[node] }
+	back := testPacer(machine.Options{})
+	back.addr = there
+	back.compare(map[string]time.Duration{"": time.Millisecond})
+	back.inherit(first)
+	back.Moved("b", "a", 100, 1000, time.Millisecond)
+	if keys, _ := back.Batch(); keys == leastKeys {
+		t.Errorf("a slow source of another job keeps batches at %d keys", keys)
+	}
+	for range slowPulses {
+		back.feel(pulseOf("a:1", time.Second))
+	}
+	if share := back.nodes["b"].share; share != 0.5 {
+		t.Errorf("a slow target that was a source leaves the source at %v", share)
+	}
+	again := testPacer(machine.Options{})
+	again.addr = there
+	again.inherit(back)
+	for _, l := range again.past {
+		l.changed = l.changed.Add(-calmFor)
+	}
+	if again.recover(&Pulse{}); again.past["b"].share <= 0.5 {
+		t.Errorf("a calm while leaves a source of an earlier job at %v", again.past["b"].share)
+	}
+	if rate := again.laneLocked("a").keyRate; rate > startKeyRate/2 || len(again.past) != 1 {
+		t.Errorf("the slow source is taken for one of %v keys a second; %d other nodes are remembered, want 1", rate, len(again.past))
+	}
+}
+
 func TestAShortageSlowsDownAndNeverStops(t *testing.T) {
 	p := testPacer(machine.Options{})
 	p.short("b", "a replica of b is behind")

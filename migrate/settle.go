@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -42,10 +43,7 @@ func (p *pacer) settle(ctx context.Context, u *machine.Unit) {
 	for began := time.Now(); ; {
 		p.mu.Lock()
 		p.earnLocked()
-		l := p.nodes[u.Source]
-		if l == nil { // no batch has gone from there
-			l = &lane{share: 1}
-		}
+		l := cmp.Or(p.nodes[u.Source], p.past[u.Source], &lane{share: 1}) // perhaps no batch has gone from there
 		pause := p.pauseLocked(l, scarce, u.Source, target)
 		if pause <= 0 {
 			pause = crowd(began)
