@@ -314,7 +314,7 @@ func (d *drive) perform(ctx context.Context, r machine.Run) {
 }
 
 // guarded does a step when it may be done now.
-func (d *drive) guarded(ctx context.Context, r machine.Run) machine.Result {
+func (d *drive) guarded(ctx context.Context, r machine.Run) (res machine.Result) {
 	if r.Step == machine.Hold || r.Step == machine.Start {
 		d.pace.settle(ctx, &r.Unit) // before a gate closes, never behind it
 	}
@@ -328,21 +328,24 @@ func (d *drive) guarded(ctx context.Context, r machine.Run) machine.Result {
 	began := time.Now()
 	if r.Step == machine.Watch {
 		d.pace.streaming(&r.Unit)
+		defer d.streamed(&r.Unit, &res) // also when it panics
 	}
-	res := d.engine.Run(limit, r.Unit, r.Step)
+	res = d.engine.Run(limit, r.Unit, r.Step)
 	if res.Took == 0 {
 		res.Took = time.Since(began)
 	}
 	if res.Outcome == machine.Foreign && !strings.HasPrefix(res.Reason, errForeign.Error()) {
 		res.Reason = errForeign.Error() + " " + res.Reason
 	}
-	if r.Step == machine.Watch {
-		if res.Outcome == machine.Done && res.Keys == 0 {
-			res.Keys = r.Unit.Keys // the nodes do not tell how many keys they have streamed
-		}
-		res.Most = d.pace.streamed(&r.Unit, res.Keys, res.Bytes)
-	}
 	return res
+}
+
+// streamed tells the pacer that a stream has ended, and the result what the pacer says.
+func (d *drive) streamed(u *machine.Unit, res *machine.Result) {
+	if res.Outcome == machine.Done && res.Keys == 0 {
+		res.Keys = u.Keys // the nodes do not tell how many keys they have streamed
+	}
+	res.Most = d.pace.streamed(u, res.Keys, res.Bytes)
 }
 
 // changes tells which steps change the cluster. The gate is ours, and Cancel only takes back.

@@ -38,6 +38,8 @@ func (p *pacer) inherit(old *pacer) {
 		}
 	}
 	for id, s := range old.streams {
+		// Whatever has become of those that nobody saw end.
+		s.running = 0
 		if s.most > 0 || s.within(paysFor, time.Now()) { // else it tells nothing any more
 			p.streams[id] = s
 		}

@@ -108,6 +108,23 @@ func TestAStreamWaitsForTheClientsOfTheLastOneAlsoInTheNextJob(t *testing.T) {
 	}
 }
 
+func TestAStreamThatNobodySawEndIsOver(t *testing.T) {
+	d, runner := loneDrive(newFakeCluster(3))
+	defer d.presence.leave()
+	runner.before = func(context.Context, machine.Unit, machine.Step) *machine.Result { panic("test") }
+	u := machine.Unit{ID: 1, Source: "a", Target: "b", Slots: []uint16{1}, Engine: machine.Atomic}
+	if d.perform(t.Context(), machine.Run{Unit: u, Step: machine.Watch}); d.pace.streams["a"].running != 0 || d.pace.streams["b"].running != 0 {
+		t.Errorf("after a step that panicked there are %+v", d.pace.streams)
+	}
+	old, _ := streamPacer(machine.Options{})
+	old.streaming(&u)
+	p, _ := streamPacer(machine.Options{})
+	p.inherit(old)
+	if p.feel(slowPulse(500)); p.slowDebt != 0 {
+		t.Errorf("a stream of an earlier job owes %v commands", p.slowDebt)
+	}
+}
+
 func TestStreamsGetSmallerWhereTheLongestRestIsNotEnough(t *testing.T) {
 	p, u := streamPacer(machine.Options{})
 	stream := func(keys int64) int64 {
