@@ -44,7 +44,7 @@ func (p *pacer) inherit(old *pacer) {
 			p.streams[id] = s
 		}
 	}
-	p.above, p.heldDebt, p.slowDebt, p.slowWhy = maps.Clone(old.above), old.heldDebt, old.slowDebt, old.slowWhy
+	p.heldDebt, p.slowDebt, p.slowWhy = old.heldDebt, old.slowDebt, old.slowWhy
 }
 
 // feel compares a pulse with how it was before the job: slower than the limit twice in a row halves a source's share, calm

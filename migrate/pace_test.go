@@ -227,6 +227,17 @@ func TestWhatAnEarlierJobHasLearnedOfASourceIsForJobsThatItIsASourceOf(t *testin
 	}
 }
 
+func TestOneSlowPulseOfAJobIsNoReasonWhateverTheOneBeforeItSaw(t *testing.T) {
+	old := testPacer(machine.Options{})
+	old.feel(pulseOf("a:1", time.Second))
+	p := testPacer(machine.Options{})
+	p.inherit(old)
+	p.Moved("a", "b", 100, 1000, time.Millisecond)
+	if p.feel(pulseOf("a:1", time.Second)); p.reason() != "" {
+		t.Errorf("it slows down: %q", p.reason())
+	}
+}
+
 func TestAShortageSlowsDownAndNeverStops(t *testing.T) {
 	p := testPacer(machine.Options{})
 	p.short("b", "a replica of b is behind")
