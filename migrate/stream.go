@@ -31,6 +31,7 @@ type stream struct {
 	ended   time.Time // the last one
 	keys    int64     // of the last one, at its source
 	most    int64     // that the next one may have, at its source; 0: no bound
+	fresh   bool      // most does not take the last one into account yet
 }
 
 // within tells whether a stream is under way, or was so a short while ago.
@@ -61,7 +62,7 @@ func (p *pacer) streamed(u *machine.Unit, keys, bytes int64) (most int64) {
 		s.running--
 		s.ended = time.Now()
 		if node == u.Source {
-			s.keys, most = keys, s.most
+			s.keys, s.fresh, most = keys, true, s.most
 		}
 		p.streams[node] = s
 	}
@@ -107,24 +108,30 @@ func (p *pacer) owes() bool {
 	return p.slowDebt > 0
 }
 
-// fit makes streams smaller when the longest rest was not enough for their clients, and larger when none was needed. What is owed then
-// is let go: it cannot be paid.
+// fit makes streams smaller when the longest rest was not enough for their clients, and larger when none was needed: once after each,
+// however often the next one is tried. What is owed then is let go: it cannot be paid.
 func (p *pacer) fit(source string, rested bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.hurried {
+		return
+	}
+	owed := p.slowDebt > 0
+	p.slowDebt = 0
 	s := p.streams[source]
 	switch {
-	case p.hurried:
+	case !s.fresh:
 		return
-	case p.slowDebt > 0:
+	case owed:
 		if s.most == 0 || s.keys < s.most {
 			s.most = s.keys
 		}
-		s.most, p.slowDebt = max(s.most/2, 1), 0
+		s.most = max(s.most/2, 1)
 	case !rested:
 		if s.most *= 2; s.most >= mostStreamed {
 			s.most = 0
 		}
 	}
+	s.fresh = false
 	p.streams[source] = s
 }

@@ -150,11 +150,15 @@ func TestStreamsGetSmallerWhereTheLongestRestIsNotEnough(t *testing.T) {
 	} {
 		stream(step.keys)
 		p.slowDebt = step.owed
-		if p.fit(u.Source, step.rested); p.streams["a"].most != step.most || p.slowDebt != 0 {
+		for range 3 { // it is tried again
+			p.fit(u.Source, step.rested)
+		}
+		if p.streams["a"].most != step.most || p.slowDebt != 0 {
 			t.Errorf("%s: the next stream may have %d keys, and %v is owed; want %d, 0", step.name, p.streams["a"].most, p.slowDebt, step.most)
 		}
 	}
 	for range 20 {
+		stream(1)
 		p.fit(u.Source, false)
 	}
 	if most := stream(1); most != 0 {
