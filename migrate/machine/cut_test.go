@@ -103,6 +103,27 @@ func TestStreamsAreAsLargeAsClientsAndTheJobsBoundLetThem(t *testing.T) {
 	}
 }
 
+func TestAStreamThatCameToNothingDoesNotLiftTheBoundOfTheNext(t *testing.T) {
+	m := New(Spec{Plan: &plan.Plan{Moves: []plan.Move{{Source: "a", Target: "b", Slots: upTo(1000)}}}, Keys: each(1000, 10), Options: Options{Engine: Atomic}})
+	outcomes := []Outcome{Done, Unknown}
+	for todo := m.Begin(); len(outcomes) > 0; todo = todo[1:] {
+		r, runs := todo[0].(Run)
+		if !runs {
+			continue
+		}
+		res := Result{Unit: r.Unit.ID, Step: r.Step, Attempt: r.Attempt, Outcome: Done}
+		if r.Step == Watch {
+			if res.Outcome, outcomes = outcomes[0], outcomes[1:]; res.Outcome == Done {
+				res.Most = 100
+			}
+		}
+		todo = append(todo, m.Step(res)...)
+	}
+	if most := m.moves[0].most; most != 100 {
+		t.Errorf("the next stream may have %d keys, want 100", most)
+	}
+}
+
 func TestTheRateFollowsWhatWasMeasured(t *testing.T) {
 	tests := []struct {
 		name   string

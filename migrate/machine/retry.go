@@ -54,10 +54,10 @@ func (m *Machine) answered(u *unit, r Result) {
 	if r.Keys > 0 {
 		u.fails, u.withoutOK = 0, 0
 	}
-	switch r.Step {
-	case Move:
+	switch {
+	case r.Step == Move:
 		m.homeOf(u).measure(r, u.Online)
-	case Watch:
+	case r.Step == Watch && r.Outcome == Done: // else nobody may have asked the pacer
 		m.homeOf(u).most = r.Most
 	}
 	if r.Step == Hold && r.Outcome != Done && r.Outcome != Unknown {

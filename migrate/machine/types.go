@@ -81,7 +81,7 @@ type Result struct {
 	Outcome Outcome
 	Reason  string // for people, unless Done
 	Keys    int64  // moved in this step
-	Most    int64  // keys that the next stream of the unit's pair may have, for the sake of clients; of Watch; 0: no bound
+	Most    int64  // keys that the next stream of the unit's pair may have, for the sake of clients; of a Watch that is Done; 0: no bound
 	Bytes   int64
 	Took    time.Duration
 	Looks   []SlotLook // of Look
