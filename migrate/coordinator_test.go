@@ -78,6 +78,21 @@ func TestAJobThatLeavesSomethingToSeeToSaysSo(t *testing.T) {
 	}
 }
 
+func TestHoweverAJobEndsItSaysWhatIsWrongAtItsEnd(t *testing.T) {
+	for _, state := range []string{Success, Partial, Failed, Cancelled} {
+		j := newJob("1", &jobSpec{Plan: &plan.Plan{}}, time.Now())
+		if got := j.doneBut(state, "because"); !strings.HasPrefix(got, "because; ") || !strings.HasSuffix(got, unchecked) {
+			t.Errorf("%s without a check: %q", state, got)
+		}
+		if j.warn("slot 7 is open"); !strings.HasSuffix(j.doneBut(state, "because"), "slot 7 is open") {
+			t.Errorf("%s with an open slot: %q", state, j.doneBut(state, "because"))
+		}
+		if j.warn(""); j.doneBut(state, "because") != "because" {
+			t.Errorf("%s when all is well: %q", state, j.doneBut(state, "because"))
+		}
+	}
+}
+
 func TestAJobThatCannotMoveEverythingIsNoSuccess(t *testing.T) {
 	dir := t.TempDir()
 	stuck := map[uint16]bool{7: true}
@@ -268,7 +283,9 @@ func TestAJobOfAnotherClusterCanBeCancelled(t *testing.T) {
 	if err := wrong.c.Cancel(id, "test"); err != nil {
 		t.Fatal(err)
 	}
-	wrong.ended(id, Cancelled)
+	if st := wrong.ended(id, Cancelled); !strings.HasSuffix(st.Reason, unchecked) {
+		t.Errorf("the reason is %q", st.Reason)
+	}
 	if next := wrong.reshard(10); next != "2" {
 		t.Errorf("the next job is %s", next)
 	}
@@ -360,6 +377,9 @@ func TestAFullDiskUnderTheJournalEndsTheJobWithAWord(t *testing.T) {
 			st := b.ended(id, Failed)
 			if !strings.Contains(st.Reason, "JOURNAL cannot be written") {
 				t.Errorf("the reason is %q", st.Reason)
+			}
+			if !st.Agree && !strings.Contains(st.Reason, unchecked) {
+				t.Errorf("the nodes do not agree, and the reason is %q", st.Reason)
 			}
 			// The next job closes this one's journal first, so that no restart goes on with it.
 			if p, err = b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.ids[3], Slots: 10}); err != nil {

@@ -273,7 +273,7 @@ func (d *drive) refuse(cause error, skipped []machine.Effect) {
 		case machine.Wait:
 			d.backlog = append(d.backlog, machine.Woken{Unit: e.Unit, Attempt: e.Attempt})
 		case machine.Ended:
-			e.Reason = joinReasons(e.Reason, reason)
+			e.Reason = joinReasons(d.job.doneBut(e.State, e.Reason), reason)
 			d.ended = &e
 		}
 	}

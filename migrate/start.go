@@ -245,7 +245,7 @@ func elsewhere(p *plan.Plan, t *router.Table) bool {
 
 // giveUp ends a job that cannot go on, as an operator has ordered.
 func (c *Coordinator) giveUp(j *job, log recorder) {
-	const reason = "cancelled away from its cluster: what was in hand there stays as it was"
+	reason := j.doneBut(Cancelled, "cancelled away from its cluster: what was in hand there stays as it was")
 	now := c.cfg.Now()
 	err := log.Append(journal.Record{Kind: journal.Ended, State: Cancelled, Reason: reason, Spec: j.outcome(Cancelled, reason, now)})
 	if err = errors.Join(err, log.Close()); err != nil {

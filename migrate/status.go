@@ -25,7 +25,7 @@ type job struct {
 	hand    map[int]*working   // guarded by mu: the units in hand, by number
 	rate    speed              // guarded by mu
 	opened  [router.Slots]bool // guarded by mu: slots that the journal says this job has opened
-	warning string             // guarded by mu: what the check at the end found
+	warning string             // guarded by mu: what the check at the end found; unchecked before
 	open    bool               // guarded by mu: has ended, and the journal could not say so
 }
 
@@ -50,7 +50,7 @@ type jobSpec struct {
 func newJob(id string, spec *jobSpec, created time.Time) *job {
 	p := spec.Plan
 	return &job{
-		id: id, orders: make(chan order), done: make(chan struct{}), hand: map[int]*working{},
+		id: id, orders: make(chan order), done: make(chan struct{}), hand: map[int]*working{}, warning: unchecked,
 		status: Status{
 			ID: id, Goal: p.Goal, State: Running, Created: created,
 			SlotsTotal: p.Slots, KeysTotal: p.Keys, Before: p.Before,
@@ -103,6 +103,9 @@ func (j *job) warn(text string) {
 	j.warning, j.status.Agree = text, text == ""
 }
 
+// unchecked is what is wrong with the end of a job while no check has found anything else.
+const unchecked = "nobody has checked whether all nodes agree"
+
 // doneBut is the reason of a job that has done what it could and left something to see to: a node that had failed may have come
 // back with slots open.
 func (j *job) doneBut(state, reason string) string {
@@ -113,10 +116,8 @@ func (j *job) doneBut(state, reason string) string {
 		return reason
 	case state == Success:
 		return joinReasons(reason, "all slots have moved, but "+j.warning)
-	case state == Partial:
-		return joinReasons(reason, j.warning)
 	}
-	return reason
+	return joinReasons(reason, j.warning)
 }
 
 // snapshot is the job as it stands now.
