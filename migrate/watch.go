@@ -174,7 +174,8 @@ func (w *watch) restLocked(addr string, p99 time.Duration) {
 	w.rest[addr] = list
 }
 
-// begin follows a job. What clients have noticed before is not its doing: a pulse sets it apart.
+// begin follows a job. What clients have noticed before is not its doing: a pulse sets it apart. Where a loop is late for that by
+// a second and more, the job's first pulse counts as one of before.
 func (w *watch) begin(ctx context.Context, j *job, p *pacer) {
 	w.follow(j, p)
 	w.glance(ctx)
