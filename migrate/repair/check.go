@@ -182,8 +182,9 @@ func (a action) String() string {
 	case a.counted:
 		return fmt.Sprintf("%s CLUSTER SETSLOT %d STABLE, unless it has keys of it by then", a.at.addr, a.slot)
 	case a.yield != nil:
-		return fmt.Sprintf("%s MIGRATE the keys of slot %d that %s does not have there, drop the rest, then CLUSTER SETSLOT %d NODE %s",
-			a.at.addr, a.slot, a.yield.addr, a.slot, a.yield.id)
+		slots := plan.Ranges(a.slots)
+		return fmt.Sprintf("%s MIGRATE the keys of slot %s that %s does not have there, drop the rest, then CLUSTER SETSLOT %s NODE %s",
+			a.at.addr, slots, a.yield.addr, slots, a.yield.id)
 	case a.merge != nil:
 		return fmt.Sprintf("%s MIGRATE the keys of slot %d that %s does not have there, drop the rest", a.at.addr, a.slot, a.merge.addr)
 	case a.drop:

@@ -39,10 +39,14 @@ func slotCures(list []problem, o Options) []cure {
 func (c cure) shape() string {
 	text := c.of
 	for _, a := range c.actions {
-		if len(a.command) == 0 {
+		switch {
+		case a.yield != nil:
+			text += " " + a.at.addr + " yields to " + a.yield.addr
+		case len(a.command) == 0:
 			return ""
+		default:
+			text += " " + a.at.addr + " " + strings.Join(a.command, " ")
 		}
-		text += " " + a.at.addr + " " + strings.Join(a.command, " ")
 	}
 	return text
 }

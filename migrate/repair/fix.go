@@ -2,12 +2,14 @@ package repair
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"slotproxy/migrate/engine"
 	"slotproxy/migrate/machine"
+	"slotproxy/migrate/plan"
 )
 
 // rounds bounds how often Fix looks again: closing one thing may bring another to light, as a slot with several targets.
@@ -54,16 +56,43 @@ func (d *Doctor) treat(ctx context.Context, cure []action) (done []string) {
 	for _, a := range cure {
 		outcome := "not done, as the one before it was not"
 		if !failed {
-			err := d.perform(ctx, a)
-			outcome, failed = "OK", err != nil
-			if failed {
-				outcome = err.Error()
-			}
+			outcome, failed = d.attempt(ctx, a)
 		}
 		done = append(done, a.String()+": "+outcome)
 		d.Log.Info("repair", "node", a.at.addr, "cause", a.String(), "code", outcome)
 	}
 	return done
+}
+
+// attempt carries one action out and tells how it went. Nodes take all slots of a command or none, and one may have come to them
+// since the look: what is refused for all is asked for one by one, and has failed when it is refused for each.
+func (d *Doctor) attempt(ctx context.Context, a action) (outcome string, failed bool) {
+	err := d.perform(ctx, a)
+	if err == nil {
+		return "OK", false
+	}
+	var refused engine.ServerError
+	if len(a.command) == 0 || len(a.slots) < 2 || !errors.As(err, &refused) {
+		return err.Error(), true
+	}
+	var not []uint16
+	for _, slot := range a.slots {
+		one := action{at: a.at, command: a.command, slots: []uint16{slot}}
+		switch fault := d.perform(ctx, one); {
+		case fault == nil:
+		case !errors.As(fault, &refused): // the node does not answer any more
+			return fault.Error(), true
+		default:
+			err, not = fault, append(not, slot)
+		}
+	}
+	switch len(not) {
+	case 0:
+		return "OK", false
+	case len(a.slots):
+		return err.Error(), true
+	}
+	return fmt.Sprintf("OK, but for %s: %s", plan.Ranges(not), err), false
 }
 
 // perform carries one action out.
@@ -78,7 +107,7 @@ func (d *Doctor) perform(ctx context.Context, a action) error {
 	case a.counted:
 		return d.closeEmpty(ctx, a)
 	case a.yield != nil:
-		return d.yield(ctx, a)
+		return d.yieldAll(ctx, a)
 	case a.merge != nil, a.drop:
 		return d.clear(ctx, a)
 	}

@@ -136,7 +136,7 @@ func settleClaims(s *slotState) (list []action) {
 	winner := s.strongest()
 	for _, n := range s.claims {
 		if n != winner {
-			list = append(list, action{at: n, slot: s.slot, yield: winner})
+			list = append(list, action{at: n, slots: []uint16{s.slot}, yield: winner})
 		}
 	}
 	return append(list, action{at: winner, command: []string{"CLUSTER", "BUMPEPOCH"}})

@@ -125,6 +125,22 @@ func (d *Doctor) empty(ctx context.Context, a action) error {
 // come through this proxy.
 const yieldTries = 3
 
+// yieldAll makes a node give up its claims to all slots that it can. An error keeps the other one's new epoch back: who hears of it
+// loses the slots that are left, and deletes their keys.
+func (d *Doctor) yieldAll(ctx context.Context, a action) (err error) {
+	for _, slot := range a.slots {
+		one := a
+		one.slot = slot
+		if fault := d.yield(ctx, one); fault != nil {
+			err = fmt.Errorf("slot %d: %w", slot, fault)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
 // yield brings what a node has of a slot to another one that owns it too, and makes it give up its claim; a node refuses that
 // while it has keys. Its keys may have come since the last look.
 func (d *Doctor) yield(ctx context.Context, a action) error {

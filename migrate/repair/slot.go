@@ -163,7 +163,7 @@ type action struct {
 	at      *node
 	slot    uint16
 	command []string // to at
-	slots   []uint16 // of command, which ends in their ranges
+	slots   []uint16 // of command, which ends in their ranges, and of yield
 	move    *journal.Unit
 	shut    *journal.Unit // closed at both ends, or moved when the target has keys after all
 	alone   *journal.Unit // closed at the source; there is no target any more
