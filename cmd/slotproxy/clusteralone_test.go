@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -13,6 +15,8 @@ import (
 
 	"slotproxy/internal/config"
 	"slotproxy/internal/testcluster"
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/plan"
 )
 
 // strangers are nodes that belong to no cluster.
@@ -97,7 +101,8 @@ func TestAnInterruptedJobIsKnownFromEachNodeAndGoesOnOnlyForWhoWantsIt(t *testin
 		_, _ = cl.Nodes[0].Do("SET", fmt.Sprint("key:", i), "v") // those of its slots
 	}
 	flags := []string{"--cluster", cl.Nodes[0].Addr}
-	interrupt(t, cl.Nodes[0].Addr, cl.Nodes[3].Addr)
+	_, port, _ := net.SplitHostPort(cl.Nodes[0].Addr)
+	interrupt(t, "localhost:"+port, cl.Nodes[3].Addr) // a name that no node knows
 	other := []string{"--cluster", cl.Nodes[1].Addr}
 	slots := func() string {
 		_, out, _ := run(append([]string{"cluster", "slots"}, other...)...)
@@ -142,31 +147,63 @@ func TestAWrongPasswordIsToldAtOnceAndInWords(t *testing.T) {
 
 func TestTheFolderOfAClusterIsFoundFromEachOfItsNodes(t *testing.T) {
 	env := []string{"XDG_STATE_HOME=" + t.TempDir()}
-	at := func(name string) string { return config.StateFolder(env, name) }
-	used := func(name string, when time.Time) {
+	at := func(id string) string { return config.StateFolder(env, id) }
+	used := func(id string, ago time.Duration) {
 		t.Helper()
-		if err := errors.Join(os.MkdirAll(at(name), 0o700), os.Chtimes(at(name), when, when)); err != nil {
+		when := time.Now().Add(-ago)
+		if err := errors.Join(os.MkdirAll(at(id), 0o700), os.Chtimes(at(id), when, when)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	names := []string{"a:1", "b:1", "c:1"}
-	want := func(situation, name string) {
+	ids := []string{"a", "b", "c", "d"}
+	want := func(situation, id string) {
 		t.Helper()
-		if got := stateFolderOf(names, env); got != at(name) {
-			t.Errorf("%s: got %s, want %s", situation, got, at(name))
+		if got := stateFolderOf(ids, env); got != at(id) {
+			t.Errorf("%s: got %s, want %s", situation, got, at(id))
 		}
 	}
-	want("none is there", "a:1")
-	used("x:1", time.Now())
-	want("one of another cluster", "a:1")
-	used("c:1", time.Now().Add(-time.Hour))
-	want("one of another node", "c:1")
-	used("a:1", time.Now().Add(-2*time.Hour))
-	want("an older one of the node that is named", "c:1")
-	used("b:1", time.Now())
-	want("the one that was used last", "b:1")
-	if got := stateFolderOf(names, nil); got != config.NoState {
+	want("none is there", "a")
+	used("x", 0)
+	want("one of another cluster", "a")
+	used("c", 3*time.Hour)
+	want("one of another node", "c")
+	used("a", 4*time.Hour)
+	want("an older one of the node that is named", "c")
+	used("b", 2*time.Hour)
+	want("the one that was used last", "b")
+	leaveJob(t, at("d"), "x")
+	want("a job of a cluster that a node was in before", "b")
+	leaveJob(t, at("a"), "b")
+	used("a", 5*time.Hour)
+	want("an interrupted job in the one that was used first", "a")
+	leaveJob(t, at("c"), "x", "d")
+	want("two interrupted jobs", "c")
+	if got := stateFolderOf(ids, nil); got != config.NoState {
 		t.Errorf("without a home: got %s", got)
+	}
+	if got := stateFolderOf(nil, env); got != config.NoState {
+		t.Errorf("without a cluster: got %s", got)
+	}
+}
+
+// leaveJob makes a folder with a job that was begun on these primaries and has not ended.
+func leaveJob(t *testing.T, dir string, nodes ...string) {
+	t.Helper()
+	p := &plan.Plan{Goal: "a goal"}
+	for _, id := range nodes {
+		p.Before = append(p.Before, plan.Share{Node: id})
+	}
+	text, _ := json.Marshal(map[string]any{"plan": p})
+	store, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := store.Create("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(j.Append(journal.Record{Kind: journal.JobCreated, Spec: text}), j.Close(), store.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
