@@ -221,6 +221,11 @@ func (s *standalone) known(ctx context.Context) error {
 		if _, err := s.source.Nodes(ctx, s.members[0]); err != nil {
 			return fail(exitFailure, "the cluster is not known: %w", err)
 		}
+		for _, j := range s.moves.Jobs() { // a cluster that works, and a job that may not go on
+			if s.keeper.Table() != nil && j.Finished.IsZero() {
+				return fail(exitFailure, "job %s does not go on: %s", j.ID, j.Reason)
+			}
+		}
 		return fail(exitFailure, "%s is in no cluster that works", s.members[0])
 	}
 	return nil

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"slotproxy/internal/admin"
 	"slotproxy/internal/config"
 	"slotproxy/internal/testcluster"
+	"slotproxy/migrate"
 	"slotproxy/migrate/journal"
 	"slotproxy/migrate/plan"
 )
@@ -218,5 +220,69 @@ func TestNobodyNeedsToReadTheOutput(t *testing.T) {
 	defer s.stop()
 	if !signal.Ignored(syscall.SIGPIPE) {
 		t.Error("SIGPIPE ends the process")
+	}
+}
+
+func TestAJobThatCannotGoOnIsWaitedForAloudAndNotForEver(t *testing.T) {
+	const foreign, elsewhere = "FOREIGN_COORDINATOR is at work", "OTHERCLUSTER job 7 was begun on another cluster"
+	tests := []struct {
+		name, word, waits string
+		ends              string // the job's last state after some looks, "" for never
+		patience          time.Duration
+		says, fails       string
+	}{
+		{"another coordinator stays", "pause", foreign, "", time.Millisecond, "Job 7 does not go on: " + foreign + "\n", "pause has no effect, job 7 does not go on: " + foreign},
+		{"it goes in time", "cancel", foreign, migrate.Cancelled, time.Hour, "Job 7 does not go on: " + foreign + "\nOK\n", ""},
+		{"of another cluster", "pause", elsewhere, "", time.Hour, "", "pause has no effect, job 7 does not go on: " + elsewhere},
+		{"of another cluster, given up", "cancel", elsewhere, migrate.Cancelled, time.Hour, "Job 7 does not go on: " + elsewhere + "\nOK\n", ""},
+		{"at work for long", "cancel", "", migrate.Cancelled, 0, "OK\n", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, addr := fakeAdmin(t, admin.Config{})
+			f.ends, f.waits, f.looks = tt.ends, tt.waits, 4
+			o, screen := atTerminal(t, addr)
+			err := o.settle(t.Context(), "7", tt.word, tt.patience)
+			if got := fmt.Sprint(err); (err != nil || tt.fails != "") && got != tt.fails {
+				t.Errorf("it ends with %s, want %q", got, tt.fails)
+			}
+			if screen.String() != tt.says {
+				t.Errorf("it says\n%swant\n%s", screen, tt.says)
+			}
+		})
+	}
+}
+
+func TestAnInterruptedJobOfAnotherClusterCanOnlyBeCancelled(t *testing.T) {
+	testcluster.NeedNewest(t)
+	cl := testcluster.ForTest(t, testcluster.Options{Primaries: 3})
+	dir := t.TempDir()
+	leaveJob(t, dir, "x")
+	for _, tt := range []struct {
+		word, says string
+		code       int
+	}{{"pause", "pause has no effect, job 1 does not go on: OTHERCLUSTER", exitFailure}, {"cancel", "OK", exitOK}, {"job", "cancelled", exitOK}} {
+		if code, out, errs := run("cluster", tt.word, "--cluster", cl.Nodes[0].Addr, "--state-dir", dir); code != tt.code || !strings.Contains(out+errs, tt.says) {
+			t.Errorf("%s: code %d, want %d and %q\n%s%s", tt.word, code, tt.code, tt.says, out, errs)
+		}
+	}
+}
+
+func TestWhoKeepsAnInterruptedJobFromGoingOnIsNamed(t *testing.T) {
+	testcluster.NeedNewest(t)
+	cl := testcluster.ForTest(t, testcluster.Options{Primaries: 3})
+	for _, n := range cl.Nodes {
+		rival, err := net.Dial("tcp", n.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rival.Close()
+		_, _ = io.WriteString(rival, "CLIENT SETNAME slotproxy-coord:other:1\r\n")
+	}
+	dir := t.TempDir()
+	leaveJob(t, dir, cl.Nodes[0].ID)
+	code, out, errs := run("cluster", "cancel", "--cluster", cl.Nodes[0].Addr, "--state-dir", dir)
+	if says := "job 1 does not go on: FOREIGN_COORDINATOR"; code != exitFailure || !strings.Contains(errs, says) {
+		t.Errorf("code %d, want %d and %q\n%s%s", code, exitFailure, says, out, errs)
 	}
 }
