@@ -36,6 +36,7 @@ type standalone struct {
 	socket  string   // as dialAdmin wants it
 	members []string // the nodes that are named
 	use     purpose
+	works   bool // coordinate has begun
 	cut     bool // a person does not want to wait for what is in hand
 	cancel  context.CancelFunc
 	running sync.WaitGroup // every goroutine that start has started
@@ -192,7 +193,7 @@ func (s *standalone) start(ctx context.Context) (*adminClient, error) {
 	s.running.Add(2)
 	go s.keep(ctx)
 	go s.answer()
-	if !s.use.look {
+	if s.works = !s.use.look; s.works {
 		s.running.Add(1)
 		go s.coordinate(ctx)
 	}
@@ -238,7 +239,7 @@ const restTime = 10 * time.Second
 // same journal again.
 func (s *standalone) stop() {
 	if s.cancel != nil {
-		if !s.use.look && !s.cut {
+		if s.works && !s.cut {
 			ctx, done := context.WithTimeout(context.Background(), restTime)
 			_ = s.moves.Rest(ctx) // else it is left as it is, and its journal tells how
 			done()
@@ -247,7 +248,7 @@ func (s *standalone) stop() {
 		_ = s.admin.Close()
 		s.running.Wait()
 	}
-	if s.use.look { // else its Run has done so
+	if !s.works { // else its Run has done so
 		_ = s.moves.Close()
 	}
 	s.source.Close()

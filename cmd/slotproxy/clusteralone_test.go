@@ -286,3 +286,27 @@ func TestWhoKeepsAnInterruptedJobFromGoingOnIsNamed(t *testing.T) {
 		t.Errorf("code %d, want %d and %q\n%s%s", code, exitFailure, says, out, errs)
 	}
 }
+
+func TestWhatNeverBeganIsNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	s, err := newStandalone(t.Context(), config.Sources{Flags: map[string][]string{
+		"cluster": {"127.0.0.1:1"}, "state_dir": {dir},
+	}}, io.Discard, purpose{found: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.RemoveAll(s.dir) // there is no place for the socket
+	if _, err := s.start(t.Context()); err == nil {
+		t.Fatal("it starts without a socket")
+	}
+	begun := time.Now()
+	s.stop()
+	if took := time.Since(begun); took >= restTime {
+		t.Errorf("the end took %s", took)
+	}
+	store, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Close()
+}
