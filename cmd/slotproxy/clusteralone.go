@@ -32,10 +32,11 @@ type standalone struct {
 	moves   *migrate.Coordinator
 	admin   *admin.Server
 	log     *slog.Logger
-	dir     string   // temporary: the socket, and the journal of a user without a home
+	dir     string   // temporary: the socket, and the journal of a user without a home or of a cluster to come
 	socket  string   // as dialAdmin wants it
 	members []string // the nodes that are named
 	use     purpose
+	works   bool // coordinate has begun
 	cut     bool // a person does not want to wait for what is in hand
 	cancel  context.CancelFunc
 	running sync.WaitGroup // every goroutine that start has started
@@ -103,15 +104,15 @@ func (s *standalone) leave() {
 
 // join opens the journal and makes the admin port.
 func (s *standalone) join(ctx context.Context, cfg *config.Config, env []string) (err error) {
-	names := s.members
+	var ids []string
 	if !s.use.found {
-		if names, err = s.ask(ctx); err != nil {
+		if ids, err = s.ask(ctx); err != nil {
 			return err
 		}
 	}
 	state := cfg.Migrate.StateDir
 	if cfg.Origin("state_dir") == "default" {
-		state = stateFolderOf(names, env)
+		state = stateFolderOf(ids, env)
 	}
 	if state == config.NoState {
 		state = filepath.Join(s.dir, "state")
@@ -130,33 +131,46 @@ func (s *standalone) join(ctx context.Context, cfg *config.Config, env []string)
 	return nil
 }
 
-// ask returns the names by which the cluster may be known: its members as they were given, and the addresses of all nodes. One
+// ask returns the ids of all nodes, that of the one that has answered first; none when it is in no cluster, which start will say. One
 // member must answer: a person who has mistyped an address or a password wants to hear it at once.
-func (s *standalone) ask(ctx context.Context) (names []string, err error) {
+func (s *standalone) ask(ctx context.Context) (ids []string, err error) {
 	for _, addr := range s.members {
 		var text []byte
 		if text, err = s.source.Nodes(ctx, addr); err != nil {
 			continue
 		}
-		names = slices.Clone(s.members)
-		if v, err := router.ParseNodes(text, addr); err == nil { // else start says that it is in no cluster
+		if v, err := router.ParseNodes(text, addr); err == nil {
+			ids = append(ids, v.Myself)
 			for i := range v.Nodes {
-				names = append(names, v.Nodes[i].Addr)
+				ids = append(ids, v.Nodes[i].ID)
 			}
 		}
-		return names, nil
+		return ids, nil
 	}
 	return nil, fail(exitFailure, "the cluster is not known: %w", err)
 }
 
-// stateFolderOf is the usual folder of a cluster. It is named after whichever node a command named first, and found by each of
-// them: the one that was used last counts, since an interrupted job is there. Without one yet it is that of the first name.
-func stateFolderOf(names, env []string) string {
-	folder, used := config.StateFolder(env, names[0]), time.Time{}
-	for _, name := range names {
-		candidate := config.StateFolder(env, name)
-		if info, err := os.Stat(candidate); err == nil && info.ModTime().After(used) {
-			folder, used = candidate, info.ModTime()
+// stateFolderOf is the usual folder of a cluster. It has the id of a node, which all nodes know, whatever address they know it by
+// and whoever had that before. Without one yet it is that of the first id. Of several, as when clusters were joined, the one with
+// an interrupted job goes first, which nobody could get at otherwise, then the one that was used last.
+func stateFolderOf(ids, env []string) string {
+	if len(ids) == 0 {
+		return config.NoState
+	}
+	folder, used, owed := config.StateFolder(env, ids[0]), time.Time{}, false
+	for _, id := range ids {
+		candidate := config.StateFolder(env, id)
+		info, err := os.Stat(candidate)
+		if err != nil {
+			continue
+		}
+		nodes := migrate.Unfinished(candidate)
+		ours := slices.ContainsFunc(nodes, func(id string) bool { return slices.Contains(ids, id) })
+		if len(nodes) > 0 && !ours {
+			continue // the job of a cluster that the node was in before
+		}
+		if ours && !owed || ours == owed && info.ModTime().After(used) {
+			folder, used, owed = candidate, info.ModTime(), ours
 		}
 	}
 	return folder
@@ -179,7 +193,7 @@ func (s *standalone) start(ctx context.Context) (*adminClient, error) {
 	s.running.Add(2)
 	go s.keep(ctx)
 	go s.answer()
-	if !s.use.look {
+	if s.works = !s.use.look; s.works {
 		s.running.Add(1)
 		go s.coordinate(ctx)
 	}
@@ -208,6 +222,11 @@ func (s *standalone) known(ctx context.Context) error {
 		if _, err := s.source.Nodes(ctx, s.members[0]); err != nil {
 			return fail(exitFailure, "the cluster is not known: %w", err)
 		}
+		for _, j := range s.moves.Jobs() { // a cluster that works, and a job that may not go on
+			if s.keeper.Table() != nil && j.Finished.IsZero() {
+				return fail(exitFailure, "job %s does not go on: %s", j.ID, j.Reason)
+			}
+		}
 		return fail(exitFailure, "%s is in no cluster that works", s.members[0])
 	}
 	return nil
@@ -220,7 +239,7 @@ const restTime = 10 * time.Second
 // same journal again.
 func (s *standalone) stop() {
 	if s.cancel != nil {
-		if !s.use.look && !s.cut {
+		if s.works && !s.cut {
 			ctx, done := context.WithTimeout(context.Background(), restTime)
 			_ = s.moves.Rest(ctx) // else it is left as it is, and its journal tells how
 			done()
@@ -229,7 +248,7 @@ func (s *standalone) stop() {
 		_ = s.admin.Close()
 		s.running.Wait()
 	}
-	if s.use.look { // else its Run has done so
+	if !s.works { // else its Run has done so
 		_ = s.moves.Close()
 	}
 	s.source.Close()

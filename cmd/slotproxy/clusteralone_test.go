@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -11,8 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"slotproxy/internal/admin"
 	"slotproxy/internal/config"
 	"slotproxy/internal/testcluster"
+	"slotproxy/migrate"
+	"slotproxy/migrate/journal"
+	"slotproxy/migrate/plan"
 )
 
 // strangers are nodes that belong to no cluster.
@@ -97,7 +103,8 @@ func TestAnInterruptedJobIsKnownFromEachNodeAndGoesOnOnlyForWhoWantsIt(t *testin
 		_, _ = cl.Nodes[0].Do("SET", fmt.Sprint("key:", i), "v") // those of its slots
 	}
 	flags := []string{"--cluster", cl.Nodes[0].Addr}
-	interrupt(t, cl.Nodes[0].Addr, cl.Nodes[3].Addr)
+	_, port, _ := net.SplitHostPort(cl.Nodes[0].Addr)
+	interrupt(t, "localhost:"+port, cl.Nodes[3].Addr) // a name that no node knows
 	other := []string{"--cluster", cl.Nodes[1].Addr}
 	slots := func() string {
 		_, out, _ := run(append([]string{"cluster", "slots"}, other...)...)
@@ -142,31 +149,63 @@ func TestAWrongPasswordIsToldAtOnceAndInWords(t *testing.T) {
 
 func TestTheFolderOfAClusterIsFoundFromEachOfItsNodes(t *testing.T) {
 	env := []string{"XDG_STATE_HOME=" + t.TempDir()}
-	at := func(name string) string { return config.StateFolder(env, name) }
-	used := func(name string, when time.Time) {
+	at := func(id string) string { return config.StateFolder(env, id) }
+	used := func(id string, ago time.Duration) {
 		t.Helper()
-		if err := errors.Join(os.MkdirAll(at(name), 0o700), os.Chtimes(at(name), when, when)); err != nil {
+		when := time.Now().Add(-ago)
+		if err := errors.Join(os.MkdirAll(at(id), 0o700), os.Chtimes(at(id), when, when)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	names := []string{"a:1", "b:1", "c:1"}
-	want := func(situation, name string) {
+	ids := []string{"a", "b", "c", "d"}
+	want := func(situation, id string) {
 		t.Helper()
-		if got := stateFolderOf(names, env); got != at(name) {
-			t.Errorf("%s: got %s, want %s", situation, got, at(name))
+		if got := stateFolderOf(ids, env); got != at(id) {
+			t.Errorf("%s: got %s, want %s", situation, got, at(id))
 		}
 	}
-	want("none is there", "a:1")
-	used("x:1", time.Now())
-	want("one of another cluster", "a:1")
-	used("c:1", time.Now().Add(-time.Hour))
-	want("one of another node", "c:1")
-	used("a:1", time.Now().Add(-2*time.Hour))
-	want("an older one of the node that is named", "c:1")
-	used("b:1", time.Now())
-	want("the one that was used last", "b:1")
-	if got := stateFolderOf(names, nil); got != config.NoState {
+	want("none is there", "a")
+	used("x", 0)
+	want("one of another cluster", "a")
+	used("c", 3*time.Hour)
+	want("one of another node", "c")
+	used("a", 4*time.Hour)
+	want("an older one of the node that is named", "c")
+	used("b", 2*time.Hour)
+	want("the one that was used last", "b")
+	leaveJob(t, at("d"), "x")
+	want("a job of a cluster that a node was in before", "b")
+	leaveJob(t, at("a"), "b")
+	used("a", 5*time.Hour)
+	want("an interrupted job in the one that was used first", "a")
+	leaveJob(t, at("c"), "x", "d")
+	want("two interrupted jobs", "c")
+	if got := stateFolderOf(ids, nil); got != config.NoState {
 		t.Errorf("without a home: got %s", got)
+	}
+	if got := stateFolderOf(nil, env); got != config.NoState {
+		t.Errorf("without a cluster: got %s", got)
+	}
+}
+
+// leaveJob makes a folder with a job that was begun on these primaries and has not ended.
+func leaveJob(t *testing.T, dir string, nodes ...string) {
+	t.Helper()
+	p := &plan.Plan{Goal: "a goal"}
+	for _, id := range nodes {
+		p.Before = append(p.Before, plan.Share{Node: id})
+	}
+	text, _ := json.Marshal(map[string]any{"plan": p})
+	store, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := store.Create("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(j.Append(journal.Record{Kind: journal.JobCreated, Spec: text}), j.Close(), store.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -182,4 +221,92 @@ func TestNobodyNeedsToReadTheOutput(t *testing.T) {
 	if !signal.Ignored(syscall.SIGPIPE) {
 		t.Error("SIGPIPE ends the process")
 	}
+}
+
+func TestAJobThatCannotGoOnIsWaitedForAloudAndNotForEver(t *testing.T) {
+	const foreign, elsewhere = "FOREIGN_COORDINATOR is at work", "OTHERCLUSTER job 7 was begun on another cluster"
+	tests := []struct {
+		name, word, waits string
+		ends              string // the job's last state after some looks, "" for never
+		patience          time.Duration
+		says, fails       string
+	}{
+		{"another coordinator stays", "pause", foreign, "", time.Millisecond, "Job 7 does not go on: " + foreign + "\n", "pause has no effect, job 7 does not go on: " + foreign},
+		{"it goes in time", "cancel", foreign, migrate.Cancelled, time.Hour, "Job 7 does not go on: " + foreign + "\nOK\n", ""},
+		{"of another cluster", "pause", elsewhere, "", time.Hour, "", "pause has no effect, job 7 does not go on: " + elsewhere},
+		{"of another cluster, given up", "cancel", elsewhere, migrate.Cancelled, time.Hour, "Job 7 does not go on: " + elsewhere + "\nOK\n", ""},
+		{"at work for long", "cancel", "", migrate.Cancelled, 0, "OK\n", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, addr := fakeAdmin(t, admin.Config{})
+			f.ends, f.waits, f.looks = tt.ends, tt.waits, 4
+			o, screen := atTerminal(t, addr)
+			err := o.settle(t.Context(), "7", tt.word, tt.patience)
+			if got := fmt.Sprint(err); (err != nil || tt.fails != "") && got != tt.fails {
+				t.Errorf("it ends with %s, want %q", got, tt.fails)
+			}
+			if screen.String() != tt.says {
+				t.Errorf("it says\n%swant\n%s", screen, tt.says)
+			}
+		})
+	}
+}
+
+func TestAnInterruptedJobOfAnotherClusterCanOnlyBeCancelled(t *testing.T) {
+	testcluster.NeedNewest(t)
+	cl := testcluster.ForTest(t, testcluster.Options{Primaries: 3})
+	dir := t.TempDir()
+	leaveJob(t, dir, "x")
+	for _, tt := range []struct {
+		word, says string
+		code       int
+	}{{"pause", "pause has no effect, job 1 does not go on: OTHERCLUSTER", exitFailure}, {"cancel", "OK", exitOK}, {"job", "cancelled", exitOK}} {
+		if code, out, errs := run("cluster", tt.word, "--cluster", cl.Nodes[0].Addr, "--state-dir", dir); code != tt.code || !strings.Contains(out+errs, tt.says) {
+			t.Errorf("%s: code %d, want %d and %q\n%s%s", tt.word, code, tt.code, tt.says, out, errs)
+		}
+	}
+}
+
+func TestWhoKeepsAnInterruptedJobFromGoingOnIsNamed(t *testing.T) {
+	testcluster.NeedNewest(t)
+	cl := testcluster.ForTest(t, testcluster.Options{Primaries: 3})
+	for _, n := range cl.Nodes {
+		rival, err := net.Dial("tcp", n.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rival.Close()
+		_, _ = io.WriteString(rival, "CLIENT SETNAME slotproxy-coord:other:1\r\n")
+	}
+	dir := t.TempDir()
+	leaveJob(t, dir, cl.Nodes[0].ID)
+	code, out, errs := run("cluster", "cancel", "--cluster", cl.Nodes[0].Addr, "--state-dir", dir)
+	if says := "job 1 does not go on: FOREIGN_COORDINATOR"; code != exitFailure || !strings.Contains(errs, says) {
+		t.Errorf("code %d, want %d and %q\n%s%s", code, exitFailure, says, out, errs)
+	}
+}
+
+func TestWhatNeverBeganIsNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	s, err := newStandalone(t.Context(), config.Sources{Flags: map[string][]string{
+		"cluster": {"127.0.0.1:1"}, "state_dir": {dir},
+	}}, io.Discard, purpose{found: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.RemoveAll(s.dir) // there is no place for the socket
+	if _, err := s.start(t.Context()); err == nil {
+		t.Fatal("it starts without a socket")
+	}
+	begun := time.Now()
+	s.stop()
+	if took := time.Since(begun); took >= restTime {
+		t.Errorf("the end took %s", took)
+	}
+	store, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Close()
 }

@@ -57,6 +57,7 @@ type fakeCluster struct {
 	asked   []string
 	looks   int    // at the job, until it ends
 	ends    string // the job's last state
+	waits   string // why the job does not go on until it ends
 	bad     bool   // the cluster has a finding
 	nothing bool   // plans are empty
 	stale   bool   // saved plans are out of date
@@ -116,12 +117,12 @@ func (f *fakeCluster) Job(id string) (migrate.Status, bool) {
 	defer f.mu.Unlock()
 	f.looks--
 	s := migrate.Status{
-		ID: "7", Goal: "a goal", State: migrate.Running, Created: time.UnixMilli(1), Started: time.UnixMilli(1000),
+		ID: "7", Goal: "a goal", State: migrate.Running, Reason: f.waits, Created: time.UnixMilli(1), Started: time.UnixMilli(1000),
 		SlotsTotal: 3, SlotsDone: 1, KeysTotal: 1500, KeysMoved: 500, BytesMoved: 4096, KeysPerSecond: 100, ETA: 10 * time.Second, Pace: "p99 is high", HeldCommands: 5,
 		Units: []migrate.UnitStatus{{Source: idA, Target: idD, Engine: "legacy", Step: "move", Slots: "1"}},
 	}
 	if f.looks <= 0 && f.ends != "" {
-		s.State, s.Finished, s.SlotsDone, s.KeysMoved, s.Pace, s.ETA = f.ends, time.UnixMilli(3500), 3, 1500, "", 0
+		s.State, s.Reason, s.Finished, s.SlotsDone, s.KeysMoved, s.Pace, s.ETA = f.ends, "", time.UnixMilli(3500), 3, 1500, "", 0
 		s.HeldCommands, s.LongestHold, s.Agree = 12, 3400*time.Microsecond, f.ends == migrate.Success
 		s.Before, s.After = []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8192, Keys: 1000, Ops: 70}}, []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8189, Keys: 900, Ops: 60}}
 		if f.ends == migrate.Failed {

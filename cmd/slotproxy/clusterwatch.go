@@ -55,18 +55,23 @@ func jobCommands(f *clusterFlags) []*cobra.Command {
 				if o.alone == nil {
 					return o.done()
 				}
-				return o.settle(ctx, id, c.word)
+				return o.settle(ctx, id, c.word, settleTime)
 			}),
 		})
 	}
 	return list
 }
 
-// settle stays until a job of this process does what it was told: it goes on only as long as the process does.
-func (o *operation) settle(ctx context.Context, id, word string) error {
+// settleTime is the wait for a job that cannot go on: another coordinator that has died looks alive for 15 s.
+const settleTime = 20 * time.Second
+
+// settle stays until a job of this process does what it was told: it goes on only as long as the process does. One that cannot
+// go on has the word in memory alone, so it is waited for no longer than patience.
+func (o *operation) settle(ctx context.Context, id, word string, patience time.Duration) error {
 	if word == "resume" {
 		return o.watch(ctx, id)
 	}
+	var deadline time.Time // zero: it goes on
 	for {
 		_, j, err := o.job(ctx, id)
 		if err != nil {
@@ -74,6 +79,16 @@ func (o *operation) settle(ctx context.Context, id, word string) error {
 		}
 		if j.ended() || j.State == migrate.PausedJob && word == "pause" {
 			return o.done()
+		}
+		never := word == "pause" && strings.HasPrefix(j.Reason, "OTHERCLUSTER") // only cancel ends that
+		switch {
+		case j.State != migrate.Running || j.Reason == "":
+			deadline = time.Time{}
+		case never, !deadline.IsZero() && time.Now().After(deadline):
+			return fail(exitFailure, "%s has no effect, job %s does not go on: %s", word, id, j.Reason)
+		case deadline.IsZero():
+			deadline = time.Now().Add(patience)
+			o.say("Job %s does not go on: %s\n", id, j.Reason)
 		}
 		time.Sleep(lookEvery)
 	}

@@ -80,6 +80,9 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
+// Look is a Store to read with, by List, Ends and Read alone: it has no lock, and another process may be writing.
+func Look(dir string) *Store { return &Store{dir: dir} }
+
 // Close lets another process use the folder. Journals that are open must be closed before.
 func (s *Store) Close() error { return s.lock.Close() }
 
