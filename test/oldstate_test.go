@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -132,6 +133,9 @@ func (o oldState) happen(l *crashLife, n *testcluster.Node, old map[string][]byt
 	}
 }
 
+// slotRanges finds the slots that an action is about.
+var slotRanges = regexp.MustCompile(`\bslots? (\d+)(?:-(\d+))?`)
+
 // wantTwoOwners wants a repair to see two owners of the slots that have moved, and to leave one with all keys, although the nodes
 // cannot tell each other.
 func (o oldState) wantTwoOwners(l *crashLife) {
@@ -140,7 +144,14 @@ func (o oldState) wantTwoOwners(l *crashLife) {
 	said := 0
 	for _, line := range v.Fields()["done"].Strings() {
 		if strings.Contains(line, "SETSLOT") && strings.HasSuffix(line, ": OK") {
-			said++
+			for _, r := range slotRanges.FindAllStringSubmatch(line, -1) {
+				first, _ := strconv.Atoi(r[1]) // the expression has found digits
+				last, err := strconv.Atoi(r[2])
+				if err != nil {
+					last = first
+				}
+				said += last - first + 1
+			}
 		}
 	}
 	if said < len(l.slots) || v.Fields()["ok"].Int != 1 {
