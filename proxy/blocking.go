@@ -139,7 +139,7 @@ func (l *loop) forsake(r *request) {
 		p.left()
 		l.p.unfinished.Add(-1)
 	}
-	l.cancel(r, "TIMEOUT", 0)
+	l.cancel(r, endByTime, 0)
 }
 
 // unblock ends the wait of a client as CLIENT UNBLOCK does: as if its time were up, or with an error. It reports whether
@@ -168,19 +168,33 @@ func (l *loop) endWait(r *request, withError bool) {
 	c := r.conn
 	r.block.woken = false                     // what follows is the client's own end
 	early := r.state == stateSent && !c.ready // it has not come to its node, and must not any more
-	switch {
-	case r.state == stateSent && !early && withError:
-		l.cancel(r, "ERROR", 0)
-	case r.state == stateSent && !early:
-		l.cancel(r, "TIMEOUT", 0)
-	case withError:
-		l.fail(r, errTextUnblocked)
-	default:
-		l.finish(r, l.inVain(r))
+	how := endByTime
+	if withError {
+		how = endByError
 	}
+	if r.state == stateSent && !early {
+		l.cancel(r, how, 0)
+		return
+	}
+	l.ended(r, how)
 	if early {
 		c.close(nil)
 	}
+}
+
+// How CLIENT UNBLOCK ends a wait.
+const (
+	endByTime  = "TIMEOUT"
+	endByError = "ERROR"
+)
+
+// ended answers a command whose wait has been ended here.
+func (l *loop) ended(r *request, how string) {
+	if how == endByError {
+		l.fail(r, errTextUnblocked)
+		return
+	}
+	l.finish(r, l.inVain(r))
 }
 
 // inVain is the reply to a command that has waited until its time was up.
@@ -230,12 +244,8 @@ func (l *loop) cancel(r *request, how string, tries int) {
 // it would go again.
 func (l *loop) breakOff(r *request, how string) {
 	c := r.conn
-	switch {
-	case r.parent == nil:
-	case how == "ERROR":
-		l.fail(r, errTextUnblocked)
-	default:
-		l.finish(r, l.inVain(r))
+	if r.parent != nil {
+		l.ended(r, how)
 	}
 	c.close(nil)
 }

@@ -134,7 +134,7 @@ func (l *loop) wake(r *request) {
 	r.block.woken = true
 	r.refs++
 	c.cancels++
-	l.ask(to, resp.AppendCommandStrings(nil, "CLIENT", "UNBLOCK", decimal(c.clientID), "ERROR"), func(l *loop, _ *request, reply []byte) {
+	l.ask(to, resp.AppendCommandStrings(nil, "CLIENT", "UNBLOCK", decimal(c.clientID), endByError), func(l *loop, _ *request, reply []byte) {
 		c.cancels--
 		if n, ok := integer(reply); r.state == stateSent && r.conn == c && (!ok || n != 1) {
 			r.block.woken = false

@@ -86,17 +86,20 @@ func TestASubscriberDoesNotLeaveTheOwnerForAPublisherWhoBelievesInAnotherNode(t 
 	}
 }
 
-// A primary that is cut off from the other nodes, but not from us, believes that it still has its slots.
-func TestANodeThatHasBeenReplacedAndDoesNotKnowIsLeft(t *testing.T) {
-	for name, answer := range map[string]testnode.Action{
-		"it would serve":     confirms("{t}c"),
-		"it serves nobody":   testnode.Error("CLUSTERDOWN The cluster is down"),
-		"it has been loaded": testnode.Error("LOADING Valkey is loading the dataset in memory"),
+func TestANodeThatHasLostItsSlotAndDoesNotSaySoIsLeft(t *testing.T) {
+	for name, answer := range map[string]func(s *scripted) testnode.Action{
+		"it knows": func(s *scripted) testnode.Action { return testnode.Moved(s.slot, s.next.Addr()) },
+		// A primary that is cut off from the other nodes, but not from us, believes that it still has its slots.
+		"it would serve":   func(*scripted) testnode.Action { return confirms("{t}c") },
+		"it serves nobody": func(*scripted) testnode.Action { return testnode.Error("CLUSTERDOWN The cluster is down") },
+		"it has been loaded": func(*scripted) testnode.Action {
+			return testnode.Error("LOADING Valkey is loading the dataset in memory")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := script(t, Config{Loops: 1})
 			s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
-			s.owner.Every("SSUBSCRIBE {t}c", answer)
+			s.owner.Every("SSUBSCRIBE {t}c", answer(s))
 			s.owner.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
 			s.next.Every("SSUBSCRIBE {t}c", confirms("{t}c"), testnode.Raw(heard(3, "smessage", "{t}c", "1")))
 			s.send("SSUBSCRIBE {t}c")
@@ -106,19 +109,6 @@ func TestANodeThatHasBeenReplacedAndDoesNotKnowIsLeft(t *testing.T) {
 			s.want(heard(2, "smessage", "{t}c", "1"))
 		})
 	}
-}
-
-func TestANodeThatHasLostItsSlotAndDoesNotSaySoIsLeft(t *testing.T) {
-	s := script(t, Config{Loops: 1})
-	s.owner.On("SSUBSCRIBE {t}c", confirms("{t}c"))
-	s.owner.Every("SSUBSCRIBE {t}c", testnode.Moved(s.slot, s.next.Addr()))
-	s.owner.Every("SUNSUBSCRIBE {t}c", testnode.Raw(confirmation(3, "sunsubscribe", "{t}c", 0)))
-	s.next.Every("SSUBSCRIBE {t}c", confirms("{t}c"), testnode.Raw(heard(3, "smessage", "{t}c", "1")))
-	s.send("SSUBSCRIBE {t}c")
-	s.want(confirmation(2, "ssubscribe", "{t}c", 1))
-	s.set.Give(s.slot, indexOf(s.set, s.next))
-	s.proxy.ask(time.Second, func(l *loop) { l.hint(router.Hint{Cause: router.Moved, Addr: s.next.Addr()}) })
-	s.want(heard(2, "smessage", "{t}c", "1"))
 }
 
 // busy is what a node says while a script does not end.
