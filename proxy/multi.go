@@ -365,6 +365,7 @@ func (s *session) exec(rule *router.Rule) bool {
 	}
 	s.l.extend(t.r, execCommand)
 	// Before its own scripts are learned: a command that names one is not to find it before another one has brought it.
+	t.uses = s.l.current(t.uses)
 	for _, name := range t.names {
 		if x := s.l.find(name); x != nil {
 			t.uses = append(t.uses, x)

@@ -64,6 +64,17 @@ func (l *loop) codeOf(rule *router.Rule, args [][]byte) []*code {
 	return nil
 }
 
+// current replaces scripts, in place, by those that have their names now: some may have been forgotten since they were looked up.
+func (l *loop) current(codes []*code) []*code {
+	still := codes[:0]
+	for _, x := range codes {
+		if x = l.find([]byte(x.sha)); x != nil {
+			still = append(still, x)
+		}
+	}
+	return still
+}
+
 // bodyOf is the script that an EVAL brings; nil when the server would not look at it.
 func bodyOf(rule *router.Rule, args [][]byte) []byte {
 	if rule.Name != "eval" && rule.Name != "eval_ro" {

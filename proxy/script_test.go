@@ -125,6 +125,31 @@ func TestATransactionRunsAScriptThatCameAfterItWasQueued(t *testing.T) {
 	}
 }
 
+func TestATransactionDoesNotRunAScriptThatWasForgottenAfterItWasQueued(t *testing.T) {
+	cl := testcluster.ForTest(t, testcluster.Options{})
+	_, addr := serve(t, Config{Loops: 1}, cl.Addrs()...)
+	c, d := connect(t, addr), connect(t, addr)
+	for i := range 6 { // on all nodes
+		body, key := fmt.Sprintf("return %d", i), fmt.Sprint("k", i)
+		d.cmd("EVAL", body, "1", "elsewhere")
+		c.cmd("MULTI")
+		c.cmd("EVALSHA", sha(body), "1", key)
+		d.want(fmt.Sprint(":", i))
+		c.want("+OK", "+QUEUED")
+		d.cmd("SCRIPT", "FLUSH")
+		d.want("+OK")
+		c.cmd("EXEC")
+		c.want("*1\r\n-NOSCRIPT")
+		c.cmd("MULTI")
+		c.cmd("EVALSHA", sha(body), "1", key)
+		c.want("+OK", "+QUEUED")
+		d.cmd("EVAL", body, "1", "elsewhere") // forgotten, and brought again
+		d.want(fmt.Sprint(":", i))
+		c.cmd("EXEC")
+		c.want(fmt.Sprintf("*1\r\n:%d", i))
+	}
+}
+
 func TestFunctionsAreOnEveryNodeAsOnOneServer(t *testing.T) {
 	for _, v := range testcluster.Versions() {
 		t.Run(string(v), func(t *testing.T) {
