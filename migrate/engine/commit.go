@@ -21,18 +21,12 @@ func (j *job) commit(ctx context.Context) error {
 		}
 	}
 	j.keepPrimary(ctx, views[0])
-	v, err := j.setAndView(ctx, j.target, "NODE", j.target.ID)
+	v, _, err := j.setAndView(ctx, j.target, nil, "NODE", j.target.ID)
 	if err != nil {
 		if owns, lost := j.targetOwns(ctx); lost != nil || owns > 0 {
 			return fail(machine.Unknown, "some slots have changed hands, and then: %v", err)
 		}
 		return err
-	}
-	if v == nil {
-		if views, err = j.views(ctx, j.target.Addr); err != nil {
-			return err
-		}
-		v = views[0]
 	}
 	for _, s := range j.unit.Slots {
 		if !v.Owns(s) {

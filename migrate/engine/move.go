@@ -27,6 +27,9 @@ const (
 	// crowdBatch is the batch then: a slot of a few thousand keys takes ten of them, and on a busy machine each costs its way
 	// there and back. As many keys as one MIGRATE carries at most.
 	crowdBatch = 512
+	// heldBatch is as many keys as one behind a gate carries at least: what is to be moved in half the hold budget should not go there and
+	// back twice.
+	heldBatch = 256
 	// heldBatches bounds the MIGRATEs of a burst while clients are held: when the target hangs, each waits for its timeout.
 	heldBatches = 8
 )
@@ -65,6 +68,9 @@ type batch struct {
 func (j *job) move(ctx context.Context) error {
 	if len(j.mem.doubts) > 0 {
 		_ = j.closeGate(ctx)
+	}
+	if !j.mem.fresh || len(j.mem.doubts) > 0 {
+		j.mem.listed = nil // another picture
 	}
 	if !j.mem.fresh {
 		if err := j.settle(ctx); err != nil {
@@ -111,20 +117,19 @@ func (m *mover) round(ctx context.Context) (none bool, err error) {
 // database moves the keys of one database. Where it is the only one, the slots are counted with the same questions: clients may be
 // held, and each way to the node and back is one more that they wait for.
 func (m *mover) database(ctx context.Context) error {
-	limit := m.limit()
-	commands := [][]string{cmd("SELECT", strconv.Itoa(m.db))}
-	for _, s := range m.unit.Slots {
-		commands = append(commands, cmd("CLUSTER", "GETKEYSINSLOT", number(s), strconv.Itoa(limit)))
-	}
-	r, err := m.line.must(ctx, m.cfg.Limits.Answer, m.counting(commands)...)
-	if err != nil {
-		return err
+	r := m.mem.listed
+	if m.mem.listed = nil; r == nil {
+		var err error
+		if r, err = m.line.must(ctx, m.cfg.Limits.Answer, append([][]string{cmd("SELECT", strconv.Itoa(m.db))}, m.listing(m.limit())...)...); err != nil {
+			return err
+		}
+		r = r[1:]
 	}
 	m.keys, m.order = map[uint16][]string{}, nil
 	for i, s := range m.unit.Slots {
-		m.learn(s, list(r[1+i]))
+		m.learn(s, list(r[i]))
 	}
-	if n, all := counted(r[len(commands):]); all {
+	if n, all := counted(r[len(m.unit.Slots):]); all {
 		m.rest = n
 		if m.none = n == 0 && len(m.order) == 0; m.none {
 			return nil
@@ -144,13 +149,22 @@ func (m *mover) database(ctx context.Context) error {
 	return nil
 }
 
+// listing asks for the first keys of each slot, and how many they have.
+func (j *job) listing(limit int) [][]string {
+	commands := make([][]string, 0, 2*len(j.unit.Slots))
+	for _, s := range j.unit.Slots {
+		commands = append(commands, cmd("CLUSTER", "GETKEYSINSLOT", number(s), strconv.Itoa(limit)))
+	}
+	return j.counting(commands)
+}
+
 // counting adds the questions how many keys the slots have, where that is all that the source has of them.
-func (m *mover) counting(commands [][]string) [][]string {
-	if m.source.databases > 1 {
+func (j *job) counting(commands [][]string) [][]string {
+	if j.source.databases > 1 {
 		return commands
 	}
 	commands = slices.Clip(commands)
-	for _, s := range m.unit.Slots {
+	for _, s := range j.unit.Slots {
 		commands = append(commands, cmd("CLUSTER", "COUNTKEYSINSLOT", number(s)))
 	}
 	return commands
@@ -186,8 +200,11 @@ func (m *mover) limit() int {
 	if m.cfg.Pacer != nil {
 		keys, bytes = m.cfg.Pacer.Batch()
 	}
-	if m.hurries() {
+	switch {
+	case m.hurries():
 		keys, bytes = max(keys, crowdBatch), max(bytes, defaultBatchBytes)
+	case m.held():
+		keys = max(keys, heldBatch)
 	}
 	return max(1, min(keys, int(bytes/max(m.mem.weight.mean, 1))))
 }

@@ -37,22 +37,29 @@ func (j *job) set(ctx context.Context, p *peer, state ...string) error {
 	return j.setSlots(ctx, p, j.unit.Slots, state...)
 }
 
-// setAndView is set, and what the node shows then. Both are one way there and back, as clients may be held. Where it takes several
-// connections, there is no view, and it has to be asked for.
-func (j *job) setAndView(ctx context.Context, p *peer, state ...string) (*router.View, error) {
+// setAndView is set, what the node shows then, and its answers to further questions. All are one way there and back, as clients may be
+// held; where setting takes several connections, two.
+func (j *job) setAndView(ctx context.Context, p *peer, further [][]string, state ...string) (*router.View, []any, error) {
+	commands := append([][]string{cmd("CLUSTER", "NODES")}, further...)
 	if j.lanes(p, j.unit.Slots) > 1 {
-		return nil, j.set(ctx, p, state...)
+		if err := j.set(ctx, p, state...); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		commands = append(setslot(p, j.unit.Slots, state...), commands...)
 	}
 	s, err := j.session(ctx, p.Addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer j.giveBack(p.Addr, s)
-	r, err := s.must(ctx, j.cfg.Limits.Answer, append(setslot(p, j.unit.Slots, state...), cmd("CLUSTER", "NODES"))...)
+	r, err := s.must(ctx, j.cfg.Limits.Answer, commands...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return view(p.Addr, r[len(r)-1])
+	r = r[len(commands)-1-len(further):]
+	v, err := view(p.Addr, r[0])
+	return v, r[1:], err
 }
 
 // lanes is how many connections it takes to set slots.
@@ -112,20 +119,22 @@ func (l *lane) run() {
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
 func (j *job) open(ctx context.Context) error {
 	j.note()
-	to, err := j.setAndView(ctx, j.target, "IMPORTING", j.source.ID)
+	to, _, err := j.setAndView(ctx, j.target, nil, "IMPORTING", j.source.ID)
 	if err != nil {
 		return err
 	}
-	from, err := j.setAndView(ctx, j.source, "MIGRATING", j.target.ID)
+	var further [][]string
+	if j.held() && j.source.databases == 1 { // else Move asks in good time
+		further = j.listing(crowdBatch)
+	}
+	from, keys, err := j.setAndView(ctx, j.source, further, "MIGRATING", j.target.ID)
 	if err != nil {
 		return err
+	}
+	if j.mem.listed = nil; further != nil {
+		j.mem.listed = keys
 	}
 	views := []*router.View{from, to}
-	if from == nil || to == nil {
-		if views, err = j.views(ctx, j.source.Addr, j.target.Addr); err != nil {
-			return err
-		}
-	}
 	if !j.agree(views[0], views[1]) {
 		if views, err = j.teach(ctx); err != nil {
 			return err

@@ -104,6 +104,7 @@ type memory struct {
 	undrained int       // attempts in a row to close the gate that took too long
 	unstayed  int       // comparisons of keys in a row during which it was not closed
 	overruns  int       // all of them
+	listed    []any     // what Open has heard to a listing, until Move takes it
 	fresh     bool      // no MIGRATE of an earlier step may still be on its way
 	committed bool
 	migration string // name of the atomic migration

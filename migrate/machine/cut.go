@@ -45,11 +45,12 @@ func withDefaults(o Options) Options {
 // move is what is not cut yet of one pair.
 type move struct {
 	source, target string
-	engine         string  // of what is not cut
-	pieces         []piece // pending, in order
-	rate           float64 // keys per second of legacy Moves
-	most           int64   // keys that the next stream may have; 0: no bound but that of the options
-	fallen         int     // atomic units that became legacy, in a row
+	engine         string        // of what is not cut
+	pieces         []piece       // pending, in order
+	rate           float64       // keys per second of legacy Moves
+	aside          time.Duration // for which clients are held besides a Move
+	most           int64         // keys that the next stream may have; 0: no bound but that of the options
+	fallen         int           // atomic units that became legacy, in a row
 }
 
 // piece is pending slots, ascending; no unit reaches over the end of one.
@@ -139,7 +140,7 @@ func (m *Machine) cut(mv *move) Unit {
 	slots, keys := m.opt.UnitSlots, m.opt.UnitKeys
 	switch {
 	case p.engine == Legacy:
-		slots, keys = gatedSlots, int64(mv.rate*m.opt.HoldBudget.Seconds())
+		slots, keys = gatedSlots, int64(max(mv.rate*mv.budget(m.opt.HoldBudget).Seconds(), leastRate*m.opt.HoldBudget.Seconds()))
 	case mv.most > 0:
 		keys = min(keys, mv.most)
 	}
@@ -171,4 +172,19 @@ func (mv *move) measure(r Result, online bool) {
 	}
 	now := float64(r.Keys) / r.Took.Seconds()
 	mv.rate = min(max(0.7*mv.rate+0.3*now, leastRate), mostRate)
+}
+
+// budget is how long a Move behind a gate may take. What opens and hands over the slots counts too, but leaves it half: on machines so
+// busy that all is round trips, slots one by one would be held for longer together.
+func (mv *move) budget(hold time.Duration) time.Duration { return max(hold-mv.aside, hold/2) }
+
+// weighAside learns from a unit that was held all the way for how long clients waited in all steps but Move.
+func (m *Machine) weighAside(u *unit, r Result) {
+	if u.Engine != Legacy || u.Online || r.Outcome != Done || r.Step != Hold && r.Step != Open && r.Step != Commit {
+		return
+	}
+	u.aside += min(r.Took, m.opt.HoldBudget) // a node that stood still says nothing of the next unit
+	if mv := m.homeOf(u); r.Step == Commit {
+		mv.aside = (7*mv.aside + 3*u.aside) / 10
+	}
 }

@@ -152,6 +152,48 @@ func TestTheRateFollowsWhatWasMeasured(t *testing.T) {
 	}
 }
 
+func TestWhatClientsWaitForBesidesAMoveComesOffItsBudget(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name             string
+		hold, open, done time.Duration
+		want             time.Duration
+	}{
+		{"nothing", 0, 0, 0, 25 * ms},
+		{"a machine with other work", ms, 4 * ms, 2 * ms, 18 * ms},
+		{"one so busy that all is round trips keeps half", 20 * ms, 20 * ms, 20 * ms, 12 * ms},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := New(Spec{
+				Plan:    &plan.Plan{Moves: []plan.Move{{Source: "a", Target: "b", Slots: upTo(2)}}},
+				Keys:    each(2, 200),
+				Options: Options{Engine: Legacy},
+			})
+			m.opt.HoldBudget = 25 * ms
+			mv := m.moves[0]
+			for range 50 {
+				u := m.take(Unit{Source: "a", Target: "b", Engine: Legacy, Slots: upTo(2)})
+				for step, took := range map[Step]time.Duration{Hold: tt.hold, Open: tt.open} {
+					m.weighAside(u, Result{Step: step, Took: took, Outcome: Done})
+				}
+				m.weighAside(u, Result{Step: Move, Took: time.Hour, Outcome: Done})
+				m.weighAside(u, Result{Step: Open, Took: time.Hour, Outcome: Unknown})
+				m.weighAside(u, Result{Step: Commit, Took: tt.done, Outcome: Done})
+			}
+			if got := mv.budget(m.opt.HoldBudget).Truncate(ms); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			mv.aside = 0
+			u := m.take(Unit{Source: "a", Target: "b", Engine: Legacy, Slots: upTo(2)})
+			m.weighAside(u, Result{Step: Open, Took: time.Hour, Outcome: Done})
+			m.weighAside(u, Result{Step: Commit, Outcome: Done})
+			if got := mv.budget(m.opt.HoldBudget); got != 17_500*time.Microsecond {
+				t.Errorf("a node that stood still once leaves %v", got)
+			}
+		})
+	}
+}
+
 func TestRangesReadAsPeopleWriteThem(t *testing.T) {
 	for want, slots := range map[string][]uint16{
 		"": {}, "7": {7}, "0-1": {0, 1}, "0-5 9": {0, 1, 2, 3, 4, 5, 9}, "1 3 16382-16383": {1, 3, 16382, 16383},

@@ -60,6 +60,7 @@ func (m *Machine) answered(u *unit, r Result) {
 	case r.Step == Watch && r.Outcome == Done: // else nobody may have asked the pacer
 		m.homeOf(u).most = r.Most
 	}
+	m.weighAside(u, r)
 	if r.Step == Hold && r.Outcome != Done && r.Outcome != Unknown {
 		u.held = false
 	}

@@ -54,6 +54,7 @@ type unit struct {
 	fails     int // results in a row that brought nothing
 	looks     int // Looks in a row that showed nothing to act on
 	lost      time.Duration
+	aside     time.Duration // of its Hold, Open and Commit, together
 	withoutOK time.Duration // waits of a Move that is blocked, in sum
 }
 
