@@ -64,6 +64,7 @@ type Coordinator struct {
 	busy    string // guarded by mu: why Run lets no job start just now, "" when one may
 	taken   string // guarded by mu: what has taken the place of a job meanwhile, "" for nothing
 	lastID  int    // guarded by mu
+	line    []*job // guarded by mu: interrupted jobs that Run goes on with one after the other; the first is the one it is at
 }
 
 // runner does one step of a unit. Implemented by engine.Engine.
@@ -163,10 +164,11 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watching.Go(func() { c.load.run(ctx) })
-	for _, j := range c.unfinished() {
+	for _, j := range c.lineUp() {
 		if !c.atRest() {
 			c.resume(ctx, pool, j)
 		}
+		c.stepUp()
 	}
 	c.setBusy("")
 	for rest := c.rest; !c.idle(rest == nil); {
@@ -220,19 +222,6 @@ func (c *Coordinator) setBusy(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = why
-}
-
-// unfinished lists the jobs to go on with, the oldest first.
-func (c *Coordinator) unfinished() []*job {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var list []*job
-	for _, j := range c.jobs {
-		if j.snapshot().Finished.IsZero() {
-			list = append(list, j)
-		}
-	}
-	return list
 }
 
 // Plan says what a goal takes, and changes nothing.
@@ -365,9 +354,9 @@ func (c *Coordinator) reserve(what string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current != nil {
-		return "", fmt.Errorf("BUSYJOB job %s is running", c.current.id)
+		return "", fmt.Errorf("BUSYJOB job %s is %s", c.current.id, c.current.snapshot().State)
 	}
-	if why := cmp.Or(c.busy, c.taken); why != "" {
+	if why := cmp.Or(c.firstLocked(), c.busy, c.taken); why != "" {
 		return "", fmt.Errorf("BUSYJOB no job can start: %s", why)
 	}
 	c.taken = what
@@ -395,11 +384,10 @@ func (c *Coordinator) trimLocked() {
 // Jobs lists the jobs that are known, the oldest first.
 func (c *Coordinator) Jobs() []Status {
 	c.mu.Lock()
-	jobs := slices.Clone(c.jobs)
-	c.mu.Unlock()
-	list := make([]Status, len(jobs))
-	for i, j := range jobs {
-		list[i] = j.snapshot()
+	defer c.mu.Unlock()
+	list := make([]Status, len(c.jobs))
+	for i, j := range c.jobs {
+		list[i] = c.statusLocked(j)
 	}
 	return list
 }
@@ -410,7 +398,9 @@ func (c *Coordinator) Job(id string) (Status, bool) {
 	if j == nil {
 		return Status{}, false
 	}
-	st := j.snapshot()
+	c.mu.Lock()
+	st := c.statusLocked(j)
+	c.mu.Unlock()
 	st.Side = c.store.SideFile(id)
 	return st, true
 }
@@ -450,6 +440,9 @@ func (c *Coordinator) order(id, by, word string) error {
 	j := c.job(id)
 	if j == nil {
 		return fmt.Errorf("ERR Unknown job %.40s", id)
+	}
+	if inLine, err := c.orderInLine(j, by, word); inLine {
+		return err
 	}
 	st := j.snapshot()
 	switch {

@@ -298,7 +298,7 @@ func (j *job) listen(ctx context.Context, while time.Duration) error {
 		case <-timer.C:
 			return nil
 		case o := <-j.orders:
-			j.early = append(j.early, o.word)
+			j.keep(o.word)
 			close(o.done)
 		}
 	}

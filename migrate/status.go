@@ -18,7 +18,7 @@ type job struct {
 	id     string     // immutable
 	orders chan order // from operators to drive
 	done   chan struct{}
-	early  []string // orders that came before the job went on; owned by Run
+	early  []string // orders that came before the job went on; owned by Run, while the job stands in line by the Coordinator's mu
 
 	mu      sync.Mutex
 	status  Status             // guarded by mu; Units and the rates are made when it is asked for

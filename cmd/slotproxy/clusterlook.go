@@ -229,9 +229,6 @@ func clusterJob(ctx context.Context, o *operation, args []string) error {
 	}
 	if !j.ended() {
 		o.print("Job %s: %s\n%s\n", j.ID, j.Goal, j.progress())
-		if j.Reason != "" {
-			o.print("  %s\n", j.Reason)
-		}
 		for _, u := range j.Units {
 			o.print("  %s -> %s: %s, %s, slots %s\n", short(u.Source), short(u.Target), u.Engine, u.Step, u.Slots)
 		}

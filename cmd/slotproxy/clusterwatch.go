@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -239,8 +240,8 @@ func (j *jobView) progress() string {
 	if j.State != "running" {
 		b.WriteString("  " + j.State)
 	}
-	if j.Pace != "" {
-		b.WriteString("  (" + j.Pace + ")")
+	if why := cmp.Or(j.Reason, j.Pace); why != "" {
+		b.WriteString("  (" + why + ")")
 	}
 	return b.String()
 }
