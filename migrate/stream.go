@@ -29,9 +29,9 @@ const (
 type stream struct {
 	running int       // now; in a job of several sources a target may have some
 	ended   time.Time // the last one
-	keys    int64     // of the last one, at its source
+	keys    int64     // of the last one that had some, at its source
 	most    int64     // that the next one may have, at its source; 0: no bound
-	fresh   bool      // most does not take the last one into account yet
+	fresh   bool      // most does not take that one into account yet
 }
 
 // within tells whether a stream is under way, or was so a short while ago.
@@ -62,7 +62,9 @@ func (p *pacer) streamed(u *machine.Unit, keys, bytes int64) (most int64) {
 		s.running--
 		s.ended = time.Now()
 		if node == u.Source {
-			s.keys, s.fresh, most = keys, true, s.most
+			if most = s.most; keys > 0 { // one that has failed, or had none, does not tell how many are too many
+				s.keys, s.fresh = keys, true
+			}
 		}
 		p.streams[node] = s
 	}

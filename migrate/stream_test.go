@@ -166,6 +166,40 @@ func TestStreamsGetSmallerWhereTheLongestRestIsNotEnough(t *testing.T) {
 	}
 }
 
+func TestAStreamThatToldNothingDoesNotChangeTheNextOne(t *testing.T) {
+	d, runner := loneDrive(newFakeCluster(3))
+	defer d.presence.leave()
+	failed, empty := machine.Result{Outcome: machine.NodeLost}, machine.Result{Outcome: machine.Done}
+	for _, tt := range []struct {
+		name   string
+		res    machine.Result
+		rested bool
+		before stream
+		most   int64
+	}{
+		{"failed, and clients were slow", failed, true, stream{}, 0},
+		{"failed, and none was slow", failed, false, stream{keys: 4000, most: 4000}, 4000},
+		{"without keys", empty, true, stream{keys: 4000, most: 4000}, 4000},
+		{"failed, and the one before it was too large", failed, true, stream{keys: 4000, fresh: true}, 2000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			runner.before = func(context.Context, machine.Unit, machine.Step) *machine.Result { return &tt.res }
+			u := machine.Unit{ID: 1, Source: "a", Target: "b", Slots: []uint16{1}, Engine: machine.Atomic}
+			d.pace.streams[u.Source] = tt.before
+			if tt.res.Outcome != machine.Done {
+				u.Keys = 9000 // of which nobody knows how many went
+			}
+			d.perform(t.Context(), machine.Run{Unit: u, Step: machine.Watch})
+			if tt.rested {
+				d.pace.slowDebt = 1
+			}
+			if d.pace.fit(u.Source, tt.rested); d.pace.streams[u.Source].most != tt.most {
+				t.Errorf("the next stream may have %d keys, want %d", d.pace.streams[u.Source].most, tt.most)
+			}
+		})
+	}
+}
+
 func TestStreamsKeepToTheBoundsOfTheJob(t *testing.T) {
 	p, u := streamPacer(machine.Options{MaxKeysPerSecond: 1000})
 	p.streaming(u)
