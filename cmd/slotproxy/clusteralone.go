@@ -125,10 +125,19 @@ func (s *standalone) join(ctx context.Context, cfg *config.Config, env []string)
 	}
 	s.socket = "unix:" + filepath.Join(s.dir, "admin")
 	s.admin = admin.New(admin.Config{
-		Address: s.socket, SocketMode: 0o600, Version: version, Backend: s, Log: s.log,
+		Address: s.socket, SocketMode: 0o600, Version: version, Backend: s, Log: s.auditLog(),
 		Cluster: &coordinator{s.moves, func() machine.Options { return moveOptions(&cfg.Migrate) }},
 	})
 	return nil
+}
+
+// auditLog is the log of the admin port. It tells each order, as that of a proxy does, so that who keeps standard error knows
+// afterwards what was done to the cluster. What only looks orders nothing, though its plans are made by the words of orders.
+func (s *standalone) auditLog() *slog.Logger {
+	if text, ok := s.log.Handler().(*textHandler); ok && !s.use.look {
+		return slog.New(text.from(slog.LevelInfo))
+	}
+	return s.log
 }
 
 // ask returns the ids of all nodes, that of the one that has answered first; none when it is in no cluster, which start will say. One

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -284,6 +285,45 @@ func TestWhoKeepsAnInterruptedJobFromGoingOnIsNamed(t *testing.T) {
 	code, out, errs := run("cluster", "cancel", "--cluster", cl.Nodes[0].Addr, "--state-dir", dir)
 	if says := "job 1 does not go on: FOREIGN_COORDINATOR"; code != exitFailure || !strings.Contains(errs, says) {
 		t.Errorf("code %d, want %d and %q\n%s%s", code, exitFailure, says, out, errs)
+	}
+}
+
+func TestEachOrderWithoutAProxyIsInTheLogAsThatOfAnAdminPortIs(t *testing.T) {
+	for _, tt := range []struct {
+		name, command string
+		look          bool
+		says          string
+	}{
+		{"an order", "PROXY CANCEL 7", false, `info  admin command session=1 command="PROXY CANCEL 7" by=admin@unix` + "\n"},
+		{"a question", "PROXY JOBS", false, ""},
+		{"a plan of who only looks", "PROXY FIX DRYRUN", true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			s, err := newStandalone(t.Context(), config.Sources{Env: []string{"TMPDIR=" + t.TempDir()}, Flags: map[string][]string{
+				"cluster": {"127.0.0.1:1"}, "state_dir": {config.NoState},
+			}}, &stderr, purpose{found: true, look: tt.look})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.start(t.Context())
+			if err != nil {
+				s.stop()
+				t.Fatal(err)
+			}
+			_, _ = c.do(t.Context(), strings.Fields(tt.command)...) // there is neither a job nor a cluster
+			c.close()
+			s.stop()
+			var told string
+			for line := range strings.Lines(stderr.String()) {
+				if strings.Contains(line, "admin") {
+					told += line
+				}
+			}
+			if !strings.HasSuffix(told, tt.says) || (told == "") != (tt.says == "") {
+				t.Errorf("the log says %q, want %q", told, tt.says)
+			}
+		})
 	}
 }
 

@@ -88,6 +88,11 @@ func onlyAttrs(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
+// from is the same log with another least level.
+func (h *textHandler) from(level slog.Leveler) *textHandler {
+	return &textHandler{level, h.attrs, h.out}
+}
+
 func (h *textHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
