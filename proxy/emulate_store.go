@@ -23,10 +23,6 @@ func beginStoreLast(e *emulation) { e.beginStore(1) }
 
 // beginStore fetches the sources; the destination is the key number dest.
 func (e *emulation) beginStore(dest int) {
-	if dest == 1 && len(e.keys) != 2 {
-		e.fail(errTextCrossSlot) // GEORADIUS with STORE and STOREDIST
-		return
-	}
 	e.at = dest
 	e.probe()
 	slot := router.Slot(e.key(dest))

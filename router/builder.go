@@ -90,8 +90,10 @@ func sortInfos(infos []commandInfo) {
 
 // ownKeys are the commands whose keys the specifications cannot tell.
 var ownKeys = map[string]func([][]byte, []int) ([]int, bool){
-	"sort":    sortKeys,
-	"sort_ro": firstKey,
+	"sort":              sortKeys,
+	"sort_ro":           firstKey,
+	"georadius":         georadiusKeys,
+	"georadiusbymember": georadiusKeys,
 }
 
 // defaultPolicy decides about a command that our table does not know: a module's, or one of a newer server.

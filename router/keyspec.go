@@ -205,6 +205,26 @@ func sortKeys(args [][]byte, dst []int) ([]int, bool) {
 	return dst, true
 }
 
+// georadiusKeys finds the keys of GEORADIUS and GEORADIUSBYMEMBER: the one searched and the last STORE or STOREDIST, which counts for the
+// server. The specs of the command give the first of each. A member may be the word "store", so the search begins behind it.
+func georadiusKeys(args [][]byte, dst []int) ([]int, bool) {
+	if len(args) < 2 {
+		return dst, false
+	}
+	dst = append(dst, 1)
+	store := 0
+	for i := 5; i+1 < len(args); i++ {
+		if foldEqual("store", args[i]) || foldEqual("storedist", args[i]) {
+			i++
+			store = i
+		}
+	}
+	if store > 0 {
+		dst = append(dst, store)
+	}
+	return dst, true
+}
+
 // firstKey finds the key of a command that has one, right behind its name.
 func firstKey(args [][]byte, dst []int) ([]int, bool) {
 	if len(args) < 2 {
