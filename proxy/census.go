@@ -8,7 +8,8 @@ type census[T any] struct {
 	s    *session
 	r    *request
 	part func(l *loop) T
-	// reply words the answer, on the loop that asked. Not called when the client has gone meanwhile.
+	// reply words the answer, on the loop that asked; nil when it has given one, or another one comes later. Not called when the client
+	// has gone meanwhile.
 	reply func(s *session, parts []T) []byte
 
 	users []string // must exist, else the answer is an error
@@ -44,7 +45,9 @@ func (c *census[T]) visit(l, home *loop) {
 
 func (c *census[T]) done(l *loop) {
 	if c.r.state != stateDone {
-		l.finish(c.r, c.reply(c.s, c.parts))
+		if reply := c.reply(c.s, c.parts); reply != nil {
+			l.finish(c.r, reply)
+		}
 	}
 	l.release(c.r)
 }

@@ -33,6 +33,7 @@ const (
 	errTextNestedMulti     = "ERR MULTI calls can not be nested"
 	errTextWatchInMulti    = "ERR WATCH inside MULTI is not allowed"
 	errTextTooManyTracking = "PROXYLIMIT too many clients with CLIENT TRACKING, each has a connection to every node"
+	errTextOneRedirect     = "ERR A client can only redirect to a single other client"
 	errTextNoRedirect      = "ERR The client ID you want redirect to does not exist"
 	errTextNoTracking      = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
 	errTextNoOptin         = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."

@@ -247,8 +247,10 @@ type login struct {
 func (s *session) tryProfile(k profileKey, command []byte, lg login) {
 	lg.profile = s.l.profileFor(k)
 	lg.profile.sessions++ // held for the time of the attempt
-	r := s.ask()
-	lg.request = r
+	if lg.request == nil {
+		lg.request = s.ask()
+	}
+	r := lg.request
 	s.login = &lg
 	r.fan = s.l.newFanout()
 	r.fan.merge = mergeFirst

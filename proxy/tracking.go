@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -23,6 +24,8 @@ type tracking struct {
 	optout   bool
 	noloop   bool
 	redirect uint64 // id of the client that is told instead, 0 none
+	named    bool   // the command has REDIRECT
+	off      bool   // the command says OFF
 	broken   bool   // that client was gone when it should have been told
 	prefixes []string
 	read     [router.Slots / 64]uint64 // slots that the client has read since it was last told to forget all
@@ -36,24 +39,51 @@ const maxTracking = 1000
 // forgetAll tells a client that everything it has cached is stale.
 var forgetAll = []byte(">2\r\n$10\r\ninvalidate\r\n_\r\n")
 
-// clientTracking takes CLIENT TRACKING ON|OFF [REDIRECT id] [PREFIX p ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP].
+// clientTracking takes CLIENT TRACKING ON|OFF [REDIRECT id] [PREFIX p ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]. The client of REDIRECT has
+// to be there, in whichever loop: the server says so before it looks at what stands behind, with OFF too.
 func clientTracking(s *session, args [][]byte) {
 	t, text := parseTracking(args[2:])
+	if t.named {
+		seek := &census[bool]{s: s, part: func(l *loop) bool { return l.byID(t.redirect) != nil }}
+		seek.reply = func(s *session, parts []bool) []byte {
+			if !slices.Contains(parts, true) {
+				text = errTextNoRedirect
+			}
+			switch failure, later := s.track(t, text, seek.r); {
+			case failure != "":
+				s.l.fail(seek.r, failure)
+				return nil
+			case later:
+				return nil
+			}
+			return okReply
+		}
+		seek.start()
+		return
+	}
+	switch failure, later := s.track(t, text, nil); {
+	case failure != "":
+		s.ownError(failure)
+	case !later:
+		s.sayOK()
+	}
+}
+
+// track does what CLIENT TRACKING says, for the request r if there is one already. It returns what is wrong with it, or that the answer
+// comes later.
+func (s *session) track(t *tracking, text string, r *request) (failure string, later bool) {
 	switch {
 	case text != "":
-		s.ownError(text)
-	case t == nil:
+		return text, false
+	case t.off:
 		s.endTracking()
-		s.sayOK()
 	case s.tracking == nil && s.l.trackers >= maxTracking:
-		s.ownError(errTextTooManyTracking)
-	case t.redirect > s.l.p.lastClient.Load():
-		s.ownError(errTextNoRedirect)
-	case s.tracking.covers(t):
-		s.sayOK()
-	default:
-		s.beginTracking(t)
+		return errTextTooManyTracking, false
+	case !s.tracking.covers(t):
+		s.beginTracking(t, r)
+		return "", true
 	}
+	return "", false
 }
 
 // covers says that a further CLIENT TRACKING changes nothing.
@@ -62,7 +92,7 @@ func (t *tracking) covers(further *tracking) bool {
 		t.optin == further.optin && t.optout == further.optout && t.noloop == further.noloop
 }
 
-// parseTracking reads the options; nil without a text means OFF. What does not fit together a node will say.
+// parseTracking reads the options, up to the one that the text complains of. What does not fit together a node will say.
 func parseTracking(args [][]byte) (t *tracking, text string) {
 	t = &tracking{}
 	on := bytes.EqualFold(args[0], []byte("on"))
@@ -71,11 +101,14 @@ func parseTracking(args [][]byte) (t *tracking, text string) {
 		more := i+1 < len(args)
 		switch word := strings.ToLower(string(args[i])); {
 		case word == "redirect" && more:
-			n, ok := resp.ParseInt(args[i+1])
-			if !ok || n < 0 {
-				return nil, errTextNotInteger
+			if t.named {
+				return t, errTextOneRedirect
 			}
-			t.redirect = uint64(n)
+			n, ok := resp.ParseInt(args[i+1])
+			if !ok {
+				return t, errTextNotInteger
+			}
+			t.redirect, t.named = uint64(n), true // nobody has 0 or what becomes of a negative one
 			i++
 			continue
 		case word == "prefix" && more:
@@ -91,22 +124,19 @@ func parseTracking(args [][]byte) (t *tracking, text string) {
 		case word == "noloop":
 			t.noloop = true
 		default:
-			return nil, errTextSyntax
+			return t, errTextSyntax
 		}
 		keep = append(keep, args[i])
 	}
-	if !on && !bytes.EqualFold(args[0], []byte("off")) {
-		return nil, errTextSyntax
-	}
-	if !on {
-		return nil, ""
+	if t.off = bytes.EqualFold(args[0], []byte("off")); !on && !t.off {
+		return t, errTextSyntax
 	}
 	t.command, t.commands = resp.AppendCommand(nil, keep...), 1
 	return t, ""
 }
 
-// beginTracking gives the client node connections of its own, on which a node has agreed to its options.
-func (s *session) beginTracking(t *tracking) {
+// beginTracking gives the client node connections of its own, on which a node has agreed to its options. r is its request, nil for none yet.
+func (s *session) beginTracking(t *tracking, r *request) {
 	if t.redirect != 0 && s.profile.key.proto < 3 {
 		t.command = redirected(t.command)
 	}
@@ -131,12 +161,12 @@ func (s *session) beginTracking(t *tracking) {
 		return okReply
 	}
 	s.l.profileFor(k).owner = s
-	s.tryProfile(k, pingCommand, login{reply: reply})
+	s.tryProfile(k, pingCommand, login{reply: reply, request: r})
 	if !t.bcast || s.login == nil {
 		return
 	}
 	// The answer waits until every node pushes.
-	r := s.login.request
+	r = s.login.request
 	r.fan.stage = func(l *loop, r *request) bool {
 		s := r.sess
 		r.fan.stage = nil

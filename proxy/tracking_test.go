@@ -118,6 +118,60 @@ func TestTrackingOfAnOldClientIsToldToAnother(t *testing.T) {
 	}
 }
 
+func TestWhoIsToBeToldInsteadHasToBeThere(t *testing.T) {
+	for _, v := range testcluster.Versions() {
+		t.Run(string(v), func(t *testing.T) {
+			cl := testcluster.ForTest(t, testcluster.Options{Version: v})
+			p, addr := serve(t, Config{Loops: 3}, cl.Addrs()...)
+			one := testcluster.StandaloneForTest(t, testcluster.Options{Version: v})
+			proxied := redirectReplies(t, addr)
+			bare := redirectReplies(t, one.Addr)
+			for i, line := range redirectLines {
+				if proxied[i] != bare[i] {
+					t.Errorf("%s: got %q, want %q", line, proxied[i], bare[i])
+				}
+			}
+			accounted(t, p)
+		})
+	}
+}
+
+// redirectLines are said by a client while THERE and ALSO are the ids of others, and GONE is that of one that has left.
+var redirectLines = []string{
+	"CLIENT TRACKING ON REDIRECT 99999", "CLIENT TRACKING ON REDIRECT GONE", "CLIENT TRACKING ON REDIRECT 0", "CLIENT TRACKING ON REDIRECT -1",
+	"CLIENT TRACKING ON REDIRECT x", "CLIENT TRACKING ON REDIRECT", "CLIENT TRACKING OFF REDIRECT GONE", "CLIENT TRACKING MAYBE REDIRECT GONE",
+	"CLIENT TRACKING MAYBE REDIRECT THERE", "CLIENT TRACKING ON FOO REDIRECT GONE", "CLIENT TRACKING ON REDIRECT GONE FOO",
+	"CLIENT TRACKING ON REDIRECT THERE FOO", "CLIENT TRACKING ON REDIRECT GONE REDIRECT x", "CLIENT TRACKING ON REDIRECT THERE REDIRECT ALSO",
+	"CLIENT TRACKING ON OPTIN OPTOUT REDIRECT GONE", "CLIENT TRACKING ON OPTIN OPTOUT REDIRECT THERE", "CLIENT TRACKINGINFO",
+	"CLIENT TRACKING ON REDIRECT THERE", "CLIENT TRACKING ON REDIRECT THERE", "CLIENT TRACKING ON REDIRECT GONE", "CLIENT TRACKING ON BCAST REDIRECT THERE",
+	"CLIENT TRACKING OFF REDIRECT GONE", "GET a", "CLIENT TRACKING OFF REDIRECT THERE", "CLIENT TRACKINGINFO",
+	"CLIENT TRACKING ON BCAST PREFIX a REDIRECT ALSO", "CLIENT TRACKING OFF", "PING",
+}
+
+// redirectReplies says the lines in one piece, so that each has to wait for the one before it.
+func redirectReplies(t *testing.T, addr string) (replies []string) {
+	t.Helper()
+	there, also, gone, c := connect(t, addr), connect(t, addr), connect(t, addr), connect(t, addr)
+	id := func(c *client) string { return strings.Trim(c.reply("CLIENT ID"), ":\r\n") }
+	names := strings.NewReplacer("THERE", id(there), "ALSO", id(also), "GONE", id(gone))
+	list := c.reply("CLIENT LIST")
+	gone.Close()
+	until(t, func() bool { return strings.Count(c.reply("CLIENT LIST"), " addr=") < strings.Count(list, " addr=") })
+	lines := make([]string, len(redirectLines))
+	for i, line := range redirectLines {
+		lines[i] = names.Replace(line)
+	}
+	c.send(lines...)
+	for range lines {
+		reply, err := readReply(c.r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies = append(replies, strings.ReplaceAll(reply, ":"+id(there)+"\r\n", "THERE"))
+	}
+	return replies
+}
+
 func TestAClientLearnsThatTheOneToldForItHasGone(t *testing.T) {
 	cl := testcluster.ForTest(t, testcluster.Options{})
 	p, addr := serve(t, Config{Loops: 3}, cl.Addrs()...)
