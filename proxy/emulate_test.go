@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -164,10 +165,13 @@ func compareKeys(t *testing.T, same func(line string), want *client) {
 // accounted checks that nothing is held when nothing is under way.
 func accounted(t *testing.T, p *Proxy) {
 	t.Helper()
+	var mu sync.Mutex // the loops answer at once
 	var wrong string
 	for range 400 {
+		wrong = ""
 		p.ask(time.Second, func(l *loop) {
-			wrong = ""
+			mu.Lock()
+			defer mu.Unlock()
 			inFlight, unsent := int32(0), 0
 			for i := range l.slots {
 				inFlight += l.slots[i].inFlight + l.cares[i].multi
