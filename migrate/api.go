@@ -24,6 +24,8 @@ type Goal struct {
 
 	Node string `json:"node,omitempty"` // of Evacuate
 
+	Caps plan.Caps `json:"caps,omitzero"` // on what one job moves
+
 	Options machine.Options `json:"-"` // that the job will have, for how long it takes; Start has its own
 }
 
@@ -70,6 +72,9 @@ type Status struct {
 	Before  []plan.Share
 	After   []plan.Share // as measured at the end
 	Agree   bool         // at the end all nodes had the same picture, and no slot was open
+	Capped  string       // what its plan has left to later ones, see plan.Plan; "" for nothing
+
+	Measures []plan.Measure // of its slots, for the estimates of later plans
 
 	Side string `json:"-"` // file with values that the job could not leave in the cluster; "" for none
 }

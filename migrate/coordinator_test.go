@@ -45,24 +45,6 @@ func TestAJobRunsFromPlanToHistory(t *testing.T) {
 	}
 }
 
-func TestAnEstimateKnowsTheRatesThatAreAllowed(t *testing.T) {
-	b := newBench(t, t.TempDir(), newFakeCluster(4), nil).run()
-	plan := func(o machine.Options) time.Duration {
-		t.Helper()
-		p, err := b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.ids[3], Slots: 300, Options: o})
-		if err != nil || p.Keys != 600 {
-			t.Fatalf("got %+v, %v", p, err)
-		}
-		return p.Estimate
-	}
-	if got, want := plan(machine.Options{MaxKeysPerSecond: 10}), time.Minute; got != want {
-		t.Errorf("600 keys at 10 a second take %s, want %s", got, want)
-	}
-	if got, free := plan(machine.Options{MaxKeysPerSecond: 1e6}), plan(machine.Options{}); got != free {
-		t.Errorf("a rate that is never reached makes it %s, without it is %s", got, free)
-	}
-}
-
 func TestAJobThatLeavesSomethingToSeeToSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	b := newBench(t, dir, newFakeCluster(4), nil)

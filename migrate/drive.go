@@ -247,6 +247,7 @@ func (d *drive) record(ctx context.Context, records []journal.Record) error {
 		case journal.UnitDone:
 			if r.Unit != nil && r.Unit.Committed {
 				d.c.count.moved(len(r.Unit.Slots))
+				d.job.measure(r.Unit, time.Now())
 			}
 		case journal.Ended:
 			d.measure(ctx)

@@ -360,6 +360,14 @@ func (b *bench) reshard(n int) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	return b.start(p)
+}
+
+// start begins a plan as soon as a job may.
+func (b *bench) start(p *plan.Plan) string {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
 	for {
 		id, err := b.c.Start(ctx, p, machine.Options{}, "test")
 		if err == nil {

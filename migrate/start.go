@@ -187,8 +187,10 @@ func (d *drive) spec(id string, spec *jobSpec) machine.Spec {
 }
 
 // engineOf chooses for a pair: the atomic one needs Valkey 9 on both ends. A node that was not asked is taken for an old one.
-func (d *drive) engineOf(source, target string) string {
-	if d.versions[source].atomic() && d.versions[target].atomic() {
+func (d *drive) engineOf(source, target string) string { return engineOf(d.versions, source, target) }
+
+func engineOf(versions map[string]version, source, target string) string {
+	if versions[source].atomic() && versions[target].atomic() {
 		return machine.Atomic
 	}
 	return machine.Legacy

@@ -24,6 +24,7 @@ type job struct {
 	status  Status             // guarded by mu; Units and the rates are made when it is asked for
 	hand    map[int]*working   // guarded by mu: the units in hand, by number
 	rate    speed              // guarded by mu
+	gauge   gauge              // guarded by mu
 	opened  [router.Slots]bool // guarded by mu: slots that the journal says this job has opened
 	warning string             // guarded by mu: what the check at the end found; unchecked before
 	open    bool               // guarded by mu: has ended, and the journal could not say so
@@ -50,10 +51,10 @@ type jobSpec struct {
 func newJob(id string, spec *jobSpec, created time.Time) *job {
 	p := spec.Plan
 	return &job{
-		id: id, orders: make(chan order), done: make(chan struct{}), hand: map[int]*working{}, warning: unchecked,
+		id: id, orders: make(chan order), done: make(chan struct{}), hand: map[int]*working{}, warning: unchecked, gauge: newGauge(spec),
 		status: Status{
 			ID: id, Goal: p.Goal, State: Running, Created: created,
-			SlotsTotal: p.Slots, KeysTotal: p.Keys, Before: p.Before,
+			SlotsTotal: p.Slots, KeysTotal: p.Keys, Before: p.Before, Capped: p.Capped,
 		},
 	}
 }
@@ -129,7 +130,7 @@ func (j *job) snapshot() Status {
 
 func (j *job) snapshotLocked() Status {
 	st := j.status
-	st.Blocked = slices.Clone(st.Blocked)
+	st.Blocked, st.Measures = slices.Clone(st.Blocked), slices.Clone(st.Measures)
 	ids := make([]int, 0, len(j.hand))
 	for id := range j.hand {
 		ids = append(ids, id)
@@ -163,6 +164,7 @@ func (j *job) start(now time.Time) {
 		j.status.Started = now
 	}
 	j.rate.at = time.Now()
+	j.gauge.since = j.rate.at
 }
 
 // began notes that a step begins.
@@ -218,6 +220,9 @@ func (j *job) follow(v *machine.View) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	st := &j.status
+	if st.State == PausedJob && v.State != PausedJob {
+		j.gauge.since = time.Now()
+	}
 	if !machine.Over(v.State) { // those come with everything else that ends a job
 		st.State, st.Reason = v.State, v.Reason
 	}

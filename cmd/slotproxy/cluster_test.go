@@ -61,6 +61,11 @@ func TestCommandLinesBecomeAdminCommands(t *testing.T) {
 			`plan {"kind":"rebalance","by":"keys","weights":{"a":2,"b":0.5,"c":0},"threshold":3.5,"use_empty":true}`, ""},
 		{"rebalance --weight a=1 b=2 c=0 --dry-run", 0, `plan {"kind":"rebalance","weights":{"a":1,"b":2,"c":0}}`, ""},
 		{"rebalance --threshold 0 --dry-run", 0, `plan {"kind":"rebalance","threshold":1e-9}`, ""},
+		{"rebalance --cap-slots 3 --cap-keys 1500 --max-keys 9 --yes", 0,
+			`plan {"kind":"rebalance","caps":{"slots":3,"keys":1500}}; start 3 slots {"max_keys_per_second":9}`,
+			"[WARNING] capped at 3 slots and 1500 keys: the same command goes on"},
+		{"evacuate a --cap-slots 3 --dry-run", 0, `plan {"kind":"evacuate","node":"a","caps":{"slots":3}}`, "in about 1.2s (measured by job 6)."},
+		{"evacuate a --cap-slots -3 --dry-run", exitFailure, "", "value must between 1 and 16384"},
 		{"rebalance x:1 y:1", exitUsage, "", "one node of the cluster"},
 		{"rebalance x:1", exitUsage, "", "x:1 stands for --cluster"},
 		{"check x:1", exitUsage, "", "x:1 stands for --cluster"},
@@ -106,10 +111,10 @@ func TestAJobsEndIsTheExitCode(t *testing.T) {
 	f, addr := fakeAdmin(t, admin.Config{})
 	for state, want := range map[string]int{migrate.Success: exitOK, migrate.Partial: exitJob, migrate.Failed: exitJob, migrate.Cancelled: exitJob} {
 		f.mu.Lock()
-		f.ends, f.looks = state, 2
+		f.ends, f.looks, f.capped = state, 2, "capped at 3 slots"
 		f.mu.Unlock()
 		if code, out, errs := run("cluster", "watch", "--admin", addr); code != want || !strings.Contains(out, "Job 7: "+state) ||
-			strings.Contains(out, "All nodes agree") != (want == exitOK) || strings.Contains(out, "kept in /state/7.side") != (state == migrate.Failed) {
+			strings.Contains(out, "All nodes agree") != (want == exitOK) || strings.Contains(out, "kept in /state/7.side") != (state == migrate.Failed) || !strings.Contains(out, "[WARNING] capped at 3 slots\n") {
 			t.Errorf("%s: code %d, want %d\n%s%s", state, code, want, out, errs)
 		}
 	}
@@ -117,8 +122,9 @@ func TestAJobsEndIsTheExitCode(t *testing.T) {
 
 func TestAJobUnderWayShowsWhatClientsNotice(t *testing.T) {
 	f, addr := fakeAdmin(t, admin.Config{})
-	f.ends = "" // never
-	if code, out, errs := run("cluster", "job", "7", "--admin", addr); code != 0 || !strings.Contains(out, "Clients: 5 commands were held") {
+	f.ends, f.capped = "", "capped at 3 slots" // it never ends
+	if code, out, errs := run("cluster", "job", "7", "--admin", addr); code != 0 || !strings.Contains(out, "Clients: 5 commands were held") ||
+		!strings.Contains(out, "[WARNING] capped at 3 slots\n") {
 		t.Errorf("code %d\n%s%s", code, out, errs)
 	}
 }
@@ -150,7 +156,7 @@ func TestASavedPlanIsExecutedAsItIs(t *testing.T) {
 	if got, want := f.last(), "fits 3 slots; start 3 slots {}"; got != want {
 		t.Errorf("asked for %s, want %s", got, want)
 	}
-	for _, goal := range []string{"rebalance --threshold 3", "reshard --slots 5", "move 5", "move --to a", "evacuate a"} {
+	for _, goal := range []string{"rebalance --threshold 3", "reshard --slots 5", "move 5", "move --to a", "evacuate a", "evacuate --cap-slots 5", "rebalance --cap-keys 5"} {
 		code, _, errs := run(append([]string{"cluster", "--admin", addr, "--plan", file, "--yes"}, strings.Fields(goal)...)...)
 		if code != exitUsage || f.last() != "" {
 			t.Errorf("%s beside a plan: code %d, %s", goal, code, errs)

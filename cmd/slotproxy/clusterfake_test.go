@@ -60,6 +60,7 @@ type fakeCluster struct {
 	waits   string // why the job does not go on until it ends
 	bad     bool   // the cluster has a finding
 	nothing bool   // plans are empty
+	capped  string // what the job's plan has left
 	stale   bool   // saved plans are out of date
 }
 
@@ -89,7 +90,10 @@ func (f *fakeCluster) Plan(_ context.Context, g migrate.Goal) (*plan.Plan, error
 		p.Slots, p.Keys, p.Bytes, p.Estimate = 3, 1500, 2048, 1200*time.Millisecond
 		p.Moves = []plan.Move{{Source: idA, Target: idD, Slots: []uint16{0, 1, 5}}}
 		p.After = []plan.Share{{Node: idA, Addr: "127.0.0.1:7000", Slots: 8189, Keys: 900}}
-		p.Warnings = []string{"be careful"}
+		p.Warnings, p.EstimateBy = []string{"be careful"}, "measured by job 6"
+		if g.Caps != (plan.Caps{}) {
+			p.Capped = "capped at " + g.Caps.String() + ": the same command goes on"
+		}
 	}
 	return p, nil
 }
@@ -118,7 +122,7 @@ func (f *fakeCluster) Job(id string) (migrate.Status, bool) {
 	f.looks--
 	s := migrate.Status{
 		ID: "7", Goal: "a goal", State: migrate.Running, Reason: f.waits, Created: time.UnixMilli(1), Started: time.UnixMilli(1000),
-		SlotsTotal: 3, SlotsDone: 1, KeysTotal: 1500, KeysMoved: 500, BytesMoved: 4096, KeysPerSecond: 100, ETA: 10 * time.Second, Pace: "p99 is high", HeldCommands: 5,
+		SlotsTotal: 3, SlotsDone: 1, KeysTotal: 1500, KeysMoved: 500, BytesMoved: 4096, KeysPerSecond: 100, ETA: 10 * time.Second, Pace: "p99 is high", HeldCommands: 5, Capped: f.capped,
 		Units: []migrate.UnitStatus{{Source: idA, Target: idD, Engine: "legacy", Step: "move", Slots: "1"}},
 	}
 	if f.looks <= 0 && f.ends != "" {

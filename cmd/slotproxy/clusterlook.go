@@ -229,6 +229,7 @@ func clusterJob(ctx context.Context, o *operation, args []string) error {
 	}
 	if !j.ended() {
 		o.print("Job %s: %s\n%s\n", j.ID, j.Goal, j.progress())
+		o.printCapped(j.Capped)
 		for _, u := range j.Units {
 			o.print("  %s -> %s: %s, %s, slots %s\n", short(u.Source), short(u.Target), u.Engine, u.Step, u.Slots)
 		}
@@ -252,10 +253,18 @@ func (o *operation) printJob(j *jobView) {
 	for _, b := range j.Blocked {
 		o.print("[WARNING] not moved: %s\n", b)
 	}
+	o.printCapped(j.Capped)
 	if j.Agree { // else the reason says what is wrong
 		o.print("[OK] All nodes agree about slots configuration, none is open.\n")
 	}
 	o.printNoticed(j)
+}
+
+// printCapped tells what caps have kept a plan from.
+func (o *operation) printCapped(text string) {
+	if text != "" {
+		o.print("[WARNING] %s\n", text)
+	}
 }
 
 // printNoticed tells what a job has done to clients, and to values that nobody may lose.

@@ -25,6 +25,8 @@ type planFlags struct {
 	blocking           bool
 	dryRun, detach     bool
 	savePlan, readPlan string
+	capSlots           int
+	capKeys            int64
 
 	// Of valkey-cli; what they set is measured here.
 	timeout, pipeline int
@@ -52,6 +54,8 @@ func addPlanFlags(cmd *cobra.Command) *planFlags {
 	flags.BoolVar(&p.dryRun, "dry-run", false, "Show the plan and begin nothing. Also --simulate.")
 	flags.StringVar(&p.savePlan, "save-plan", "", "Write the plan to this file, for --plan.")
 	flags.StringVar(&p.readPlan, "plan", "", "Carry out the plan of this file; the cluster must be as it was then.")
+	flags.IntVar(&p.capSlots, "cap-slots", 0, "Most slots that the plan moves in all; what is left the same command moves later.")
+	flags.Int64Var(&p.capKeys, "cap-keys", 0, "Most keys that the plan moves in all, as counted when it is made.")
 	flags.BoolVar(&p.detach, "detach", false, "Print the id of the job and do not wait for it.")
 	flags.StringVar(&p.engine, "engine", "", "How slots move: auto, atomic or legacy. Default: the proxy's migrate_engine.")
 	flags.DurationVar(&p.hold, "hold", 0, "How long commands for slots in hand may be held back. Default: the proxy's migrate_hold_budget.")
@@ -65,23 +69,33 @@ func addPlanFlags(cmd *cobra.Command) *planFlags {
 	return p
 }
 
-// options are the words for the admin port.
-func (p *planFlags) options() []string {
-	var words []string
-	add := func(given bool, word string, value any) {
-		if given {
-			words = append(words, word, fmt.Sprint(value))
-		}
+// adminWords are those of a command for the admin port.
+type adminWords []string
+
+func (w *adminWords) add(given bool, word string, value any) {
+	if given {
+		*w = append(*w, word, fmt.Sprint(value))
 	}
-	add(p.engine != "", "ENGINE", p.engine)
-	add(p.hold != 0, "HOLD", p.hold.Milliseconds())
-	add(p.maxKeys != 0, "MAXKEYS", p.maxKeys)
-	add(p.maxBytes != 0, "MAXBYTES", p.maxBytes)
-	add(p.parallel != 0, "PARALLEL", p.parallel)
+}
+
+// caps belong to a goal: a plan has them already.
+func (p *planFlags) caps() (w adminWords) {
+	w.add(p.capSlots != 0, "CAPSLOTS", p.capSlots)
+	w.add(p.capKeys != 0, "CAPKEYS", p.capKeys)
+	return w
+}
+
+// options are those of a job.
+func (p *planFlags) options() (w adminWords) {
+	w.add(p.engine != "", "ENGINE", p.engine)
+	w.add(p.hold != 0, "HOLD", p.hold.Milliseconds())
+	w.add(p.maxKeys != 0, "MAXKEYS", p.maxKeys)
+	w.add(p.maxBytes != 0, "MAXBYTES", p.maxBytes)
+	w.add(p.parallel != 0, "PARALLEL", p.parallel)
 	if p.blocking {
-		words = append(words, "ALLOWBLOCKING")
+		w = append(w, "ALLOWBLOCKING")
 	}
-	return words
+	return w
 }
 
 func moveCommands(f *clusterFlags) []*cobra.Command {
@@ -216,6 +230,7 @@ func evacuateCommand(f *clusterFlags) *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 	}
 	p := addPlanFlags(cmd)
+	planOrGoal(cmd)
 	cmd.RunE = act(f, func(ctx context.Context, o *operation, args []string) error {
 		switch {
 		case p.readPlan != "" && len(args) > 0:
@@ -233,7 +248,7 @@ var errTwoGoals = fail(exitUsage, "--plan says already what moves where")
 
 // planOrGoal refuses --plan beside the flags that say what a plan says already: those that are the command's own.
 func planOrGoal(cmd *cobra.Command) {
-	for _, name := range []string{"from", "to", "slots", "weight", "use-empty-primaries", "threshold", "by"} {
+	for _, name := range []string{"from", "to", "slots", "weight", "use-empty-primaries", "threshold", "by", "cap-slots", "cap-keys"} {
 		if cmd.Flags().Lookup(name) != nil {
 			cmd.MarkFlagsMutuallyExclusive("plan", name)
 		}
@@ -289,6 +304,7 @@ func (o *operation) carryOut(ctx context.Context, flags *planFlags, goal []strin
 
 // plan returns a plan that fits the cluster as it is, and its JSON in one line.
 func (o *operation) plan(ctx context.Context, flags *planFlags, goal []string) (text string, p *plan.Plan, err error) {
+	goal = append(goal, flags.caps()...)
 	if flags.readPlan != "" {
 		b, err := os.ReadFile(flags.readPlan)
 		if err != nil {
@@ -316,6 +332,7 @@ func (o *operation) plan(ctx context.Context, flags *planFlags, goal []string) (
 func (o *operation) showPlan(ctx context.Context, p *plan.Plan) error {
 	if len(p.Moves) == 0 {
 		o.print("Nothing to move.\n")
+		o.printCapped(p.Capped)
 		for _, w := range p.Warnings {
 			o.print("[WARNING] %s\n", w)
 		}
@@ -329,12 +346,17 @@ func (o *operation) showPlan(ctx context.Context, p *plan.Plan) error {
 	if p.Bytes > 0 {
 		o.print(", %s", size(p.Bytes))
 	}
-	o.print(", in about %s.\n  Resharding plan:\n", p.Estimate.Round(100*time.Millisecond))
+	o.print(", in about %s", p.Estimate.Round(100*time.Millisecond))
+	if p.EstimateBy != "" { // plans of before do not say it
+		o.print(" (%s)", p.EstimateBy)
+	}
+	o.print(".\n  Resharding plan:\n")
 	for i := range p.Moves {
 		m := &p.Moves[i]
 		o.print("    Moving %d slots from %s to %s: %s\n", len(m.Slots), pic.name(m.Source), pic.name(m.Target), brief(m.Slots))
 	}
 	o.printShares(views(p.Before), views(p.After))
+	o.printCapped(p.Capped)
 	for _, w := range p.Warnings {
 		o.print("[WARNING] %s\n", w)
 	}

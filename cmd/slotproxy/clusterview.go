@@ -84,6 +84,7 @@ type jobView struct {
 	After          []shareView `json:"after"`
 	Agree          bool        `json:"agree"`
 	Side           string      `json:"side-file"`
+	Capped         string      `json:"capped"`
 }
 
 // picture is a cluster with the slots of each node.

@@ -48,7 +48,7 @@ func (f *fakeCluster) last() string {
 var (
 	share    = []plan.Share{{Node: "aaaa", Addr: "127.0.0.1:7000", Slots: 5, Keys: 6, Bytes: 7, Ops: 8}}
 	goodPlan = plan.Plan{
-		Goal: "move 0-2,9", Fingerprint: "f", Slots: 4, Keys: 40, Bytes: 400, Estimate: 1500 * time.Millisecond,
+		Goal: "move 0-2,9", Fingerprint: "f", Slots: 4, Keys: 40, Bytes: 400, Estimate: 1500 * time.Millisecond, EstimateBy: "measured by job 6", Capped: "capped at 4 slots",
 		Moves:  []plan.Move{{Source: "aaaa", Target: "bbbb", Slots: []uint16{0, 1, 2, 9}}},
 		Before: share, Warnings: []string{"careful"},
 	}
@@ -57,7 +57,7 @@ var (
 		SlotsTotal: 4, SlotsDone: 1, KeysTotal: 40, KeysMoved: 10, BytesMoved: 100, KeysPerSecond: 5, BytesPerSecond: 50,
 		ETA: 6 * time.Second, Retries: 1, Pace: "p99", HeldCommands: 2, LongestHold: 3 * time.Millisecond, Redirects: 4,
 		Units:   []migrate.UnitStatus{{Source: "aaaa", Target: "bbbb", Engine: "legacy", Step: "move", Slots: "1", Attempt: 2, For: time.Second}},
-		Blocked: []string{"slot 9: big key"}, Before: share, Agree: true, Side: "/x/7.side",
+		Blocked: []string{"slot 9: big key"}, Before: share, Agree: true, Side: "/x/7.side", Capped: "capped at 4 slots",
 	}
 )
 
@@ -133,6 +133,10 @@ func TestWordsBecomeGoalsAndOptions(t *testing.T) {
 		{"REBALANCE THRESHOLD 0", `plan {"kind":"rebalance","threshold":1e-9}` + start},
 		{"REBALANCE BY KEYS WEIGHT a 2 b 0.5 THRESHOLD 3.5 USEEMPTY",
 			`plan {"kind":"rebalance","by":"keys","weights":{"a":2,"b":0.5},"threshold":3.5,"use_empty":true}` + start},
+		{"REBALANCE CAPSLOTS 500 CAPKEYS 10000", `plan {"kind":"rebalance","caps":{"slots":500,"keys":10000}}` + start},
+		{"RESHARD FROM aa CAPKEYS 9 TO cc SLOTS 10", `plan {"kind":"reshard","from":["aa"],"to":"cc","slots":10,"caps":{"keys":9}}` + start},
+		{"MOVE SLOTSRANGE 1 5 TO cc CAPSLOTS 1", `plan {"kind":"move","to":"cc","ranges":[[1,5]],"caps":{"slots":1}}` + start},
+		{"EVACUATE aa CAPSLOTS 500 MAXKEYS 5", `plan {"kind":"evacuate","node":"aa","caps":{"slots":500}}; start move 0-2,9 {"max_keys_per_second":5} by admin`},
 		{"EVACUATE aa", `plan {"kind":"evacuate","node":"aa"}` + start},
 		// A node whose name is an option's word is a node where one must stand.
 		{"RESHARD FROM to TO slots SLOTS 1", `plan {"kind":"reshard","from":["to"],"to":"slots","slots":1}` + start},
@@ -183,6 +187,9 @@ func TestWordsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"REBALANCE WEIGHT a x", "value is not a valid float"},
 		{"REBALANCE WEIGHT a nan", "value is not a valid float"},
 		{"REBALANCE WEIGHT a -1", "value is out of range, value must between 0 and 1000000"},
+		{"EVACUATE aa CAPSLOTS 0", "value is out of range, value must between 1 and 16384"},
+		{"REBALANCE CAPKEYS x", "value is not an integer or out of range"},
+		{`EXECUTE {"fingerprint":"f"} CAPSLOTS 5`, "syntax error"},
 		{"REBALANCE THRESHOLD 101", "value is out of range, value must between 0 and 100"},
 		{"EVACUATE a ENGINE FAST", "syntax error"},
 		{"EVACUATE a HOLD 0", "value is out of range, value must between 1 and 1000"},
@@ -221,15 +228,15 @@ func TestRepliesOfTheCoordinator(t *testing.T) {
 	const shares = "*1 *12 node aaaa addr 127.0.0.1:7000 slots :5 keys :6 bytes :7 ops :8"
 	tests := []struct{ name, line, want string }{
 		{"a job that began", "EVACUATE a", "7"},
-		{"a plan", "EVACUATE a DRYRUN", "*18 goal move 0-2,9 slots :4 keys :40 bytes :400 estimate-ms :1500" +
-			" moves *1 *8 source aaaa target bbbb count :4 slots 0-2 9 before " + shares + " after *0 warnings *1 careful"},
+		{"a plan", "EVACUATE a DRYRUN", "*22 goal move 0-2,9 slots :4 keys :40 bytes :400 estimate-ms :1500" +
+			" estimate-by measured by job 6 moves *1 *8 source aaaa target bbbb count :4 slots 0-2 9 before " + shares + " after *0 warnings *1 careful capped capped at 4 slots"},
 		{"jobs, the newest first", "JOBS", "*2 *16 id 7 goal move 0-2,9 state running reason  created-at :1000 finished-at :0 slots-total :4 slots-done :1" +
 			" *16 id 6 goal x state failed reason y created-at :0 finished-at :0 slots-total :0 slots-done :0"},
-		{"a job", "JOB 7", "*54 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
+		{"a job", "JOB 7", "*56 id 7 goal move 0-2,9 state running reason  created-at :1000 started-at :2000 finished-at :0" +
 			" slots-total :4 slots-done :1 keys-total :40 keys-moved :10 bytes-moved :100 keys-per-second :5 bytes-per-second :50" +
 			" eta-ms :6000 retries :1 pace p99 held-commands :2 longest-hold-usec :3000 redirects :4 client-errors :0" +
 			" units *1 *14 source aaaa target bbbb engine legacy step move slots 1 attempt :2 for-ms :1000" +
-			" blocked *1 slot 9: big key before " + shares + " after *0 agree :1 side-file /x/7.side"},
+			" blocked *1 slot 9: big key before " + shares + " after *0 agree :1 side-file /x/7.side capped capped at 4 slots"},
 		{"a pause", "PAUSE 7", "+OK"},
 		{"a check", "CHECK", "*12 ok :0 covered :16383 agree :1 findings *1 *12 severity error kind uncovered slots 5 node  text nobody has it" +
 			" repair *1 a:1 CLUSTER ADDSLOTS 5 shares " + shares + " done *0"},

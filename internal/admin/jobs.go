@@ -47,7 +47,7 @@ func showJob(_ context.Context, c *call, r *reply) {
 		r.fail("ERR Unknown job " + echo(c.args[0]))
 		return
 	}
-	r.dict(27)
+	r.dict(28)
 	r.pair("id", j.ID)
 	r.pair("goal", j.Goal)
 	r.pair("state", j.State)
@@ -75,6 +75,7 @@ func showJob(_ context.Context, c *call, r *reply) {
 	showShares("after", j.After, r)
 	r.truth("agree", j.Agree)
 	r.pair("side-file", j.Side)
+	r.pair("capped", j.Capped)
 }
 
 func showUnits(units []migrate.UnitStatus, r *reply) {

@@ -28,7 +28,7 @@ func rebalance(ctx context.Context, c *call, r *reply) {
 
 func evacuate(ctx context.Context, c *call, r *reply) {
 	q := &request{goal: migrate.Goal{Kind: migrate.Evacuate, Node: c.args[0]}}
-	pursue(ctx, c, q, parse(q, c.args[1:], planClauses), r)
+	pursue(ctx, c, q, parse(q, c.args[1:], goalClauses), r)
 }
 
 // pursue makes a plan for what was asked, and carries it out unless it is only to be seen.
@@ -119,12 +119,13 @@ func ReadPlan(text string) (p *plan.Plan, err error) {
 }
 
 func showPlan(p *plan.Plan, r *reply) {
-	r.dict(9)
+	r.dict(11)
 	r.pair("goal", p.Goal)
 	r.count("slots", p.Slots)
 	r.long("keys", p.Keys)
 	r.long("bytes", p.Bytes)
 	r.long("estimate-ms", p.Estimate.Milliseconds())
+	r.pair("estimate-by", p.EstimateBy)
 	r.text("moves")
 	r.array(len(p.Moves))
 	for i := range p.Moves {
@@ -138,6 +139,7 @@ func showPlan(p *plan.Plan, r *reply) {
 	showShares("before", p.Before, r)
 	showShares("after", p.After, r)
 	r.list("warnings", p.Warnings)
+	r.pair("capped", p.Capped)
 }
 
 func showShares(key string, shares []plan.Share, r *reply) {

@@ -45,16 +45,19 @@ var jobClauses = []clause{
 // planClauses are those of commands that make a plan first.
 var planClauses = slices.Concat(jobClauses, []clause{{"DRYRUN", 0, 0, false, setDryRun}, {"JSON", 0, 0, false, setJSON}})
 
+// goalClauses are those of commands that make it of a goal. A plan that was saved has its caps already.
+var goalClauses = slices.Concat([]clause{{"CAPSLOTS", 1, 1, false, setCapSlots}, {"CAPKEYS", 1, 1, false, setCapKeys}}, planClauses)
+
 var reshardClauses = slices.Concat([]clause{
 	{"FROM", 1, many, true, setFrom}, {"TO", 1, 1, true, setTo}, {"SLOTS", 1, 1, true, setSlots},
-}, planClauses)
+}, goalClauses)
 
-var moveClauses = slices.Concat([]clause{{"SLOTSRANGE", 2, many, true, setRanges}, {"TO", 1, 1, true, setTo}}, planClauses)
+var moveClauses = slices.Concat([]clause{{"SLOTSRANGE", 2, many, true, setRanges}, {"TO", 1, 1, true, setTo}}, goalClauses)
 
 var rebalanceClauses = slices.Concat([]clause{
 	{"BY", 1, 1, false, setBy}, {"WEIGHT", 2, many, false, setWeights},
 	{"THRESHOLD", 1, 1, false, setThreshold}, {"USEEMPTY", 0, 0, false, setUseEmpty},
-}, planClauses)
+}, goalClauses)
 
 var fixClauses = []clause{{"ORPHANS", 1, 1, false, setOrphans}, {"DRYRUN", 0, 0, false, setDryRun}}
 
@@ -68,6 +71,7 @@ const jobOption = "<job option>"
 var jobOptionsHelp = []string{
 	jobOption + " is one of",
 	"    ENGINE AUTO|ATOMIC|LEGACY | HOLD <milliseconds> | MAXKEYS <a second> | MAXBYTES <a second> | PARALLEL <count> | ALLOWBLOCKING,",
+	"    CAPSLOTS <in all> | CAPKEYS <in all>: the plan moves no more than that, and says what is left; not of EXECUTE,",
 	"    and DRYRUN, which answers the plan and begins nothing; DRYRUN JSON answers it as EXECUTE takes it.",
 }
 
@@ -130,6 +134,20 @@ func setAllowBlocking(q *request, _ []string) string { q.options.AllowBlocking =
 func setSlots(q *request, words []string) string {
 	n, text := integer(words[0], 1, router.Slots)
 	q.goal.Slots = int(n)
+	return text
+}
+
+func setCapSlots(q *request, words []string) string {
+	n, text := integer(words[0], 1, router.Slots)
+	q.goal.Caps.Slots = int(n)
+	return text
+}
+
+// maxCapKeys is more than the largest cluster has, of a thousand nodes.
+const maxCapKeys = 1 << 40
+
+func setCapKeys(q *request, words []string) (text string) {
+	q.goal.Caps.Keys, text = integer(words[0], 1, maxCapKeys)
 	return text
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Reshard moves n slots to a node: from each of the sources in proportion to what it has, as valkey-cli does. Without
 // sources it takes them from all other primaries. All nodes are IDs.
-func Reshard(s *Snapshot, from []string, to string, n int) (*Plan, error) {
+func Reshard(s *Snapshot, from []string, to string, n int, c Caps) (*Plan, error) {
 	target, err := s.primary(to)
 	if err != nil {
 		return nil, err
@@ -20,31 +20,48 @@ func Reshard(s *Snapshot, from []string, to string, n int) (*Plan, error) {
 	}
 	lists := s.slotsOf()
 	sources, err := s.sources(from, target, lists)
-	if err != nil {
+	if err := errors.Join(err, c.check(s)); err != nil {
 		return nil, err
 	}
 	total := 0
-	weights := make([]float64, len(sources))
-	for i, at := range sources {
+	for _, at := range sources {
 		total += len(lists[at])
-		weights[i] = float64(len(lists[at]))
 	}
 	if n > total {
 		return nil, fmt.Errorf("ERR The sources have %d slots, %d are wanted", total, n)
-	}
-	d := newDraft(s)
-	for i, share := range apportion(n, weights) {
-		list := lists[sources[i]]
-		nearTo(list, &s.Owner, target)
-		for _, slot := range list[:share] {
-			d.give(slot, target)
-		}
 	}
 	names := "all"
 	if len(from) > 0 {
 		names = s.addrs(sources)
 	}
-	return d.plan(fmt.Sprintf("reshard %d slots from %s to %s", n, names, s.Nodes[target].Addr)), nil
+	d, whole := c.most(n, func(n int, c Caps) *draft {
+		taken := make([][]uint16, len(sources))
+		for i, at := range sources {
+			taken[i] = c.movable(s, lists[at])
+		}
+		return s.collect(taken, target, n)
+	})
+	slots, _ := d.size()
+	return d.capped(fmt.Sprintf("reshard %d slots from %s to %s", n, names, s.Nodes[target].Addr), c, whole,
+		fmt.Sprintf("the same command with %d slots goes on", n-slots)), nil
+}
+
+// collect gives a node n of the slots in these lists, or all if they have less: from each in proportion to its length.
+func (s *Snapshot) collect(lists [][]uint16, target, n int) *draft {
+	total := 0
+	weights := make([]float64, len(lists))
+	for i, list := range lists {
+		total += len(list)
+		weights[i] = float64(len(list))
+	}
+	d := newDraft(s)
+	for i, share := range apportion(min(n, total), weights) {
+		nearTo(lists[i], &s.Owner, target)
+		for _, slot := range lists[i][:share] {
+			d.give(slot, target)
+		}
+	}
+	return d
 }
 
 // sources checks the nodes to take from, each once.
@@ -86,12 +103,12 @@ func (s *Snapshot) addrs(at []int) (names string) {
 }
 
 // Named moves these slots to a node, from wherever each is. Those that are there already stay.
-func Named(s *Snapshot, slots []uint16, to string) (*Plan, error) {
+func Named(s *Snapshot, slots []uint16, to string, c Caps) (*Plan, error) {
 	target, err := s.primary(to)
-	if err != nil {
+	if err := errors.Join(err, c.check(s)); err != nil {
 		return nil, err
 	}
-	d := newDraft(s)
+	var away []uint16
 	for _, slot := range slots {
 		if int(slot) >= router.Slots {
 			return nil, errors.New("ERR Invalid or out of range slot")
@@ -103,15 +120,27 @@ func Named(s *Snapshot, slots []uint16, to string) (*Plan, error) {
 		if s.Nodes[owner].Failed {
 			return nil, fmt.Errorf("ERR Node %s, which has slot %d, has failed", s.Nodes[owner].Addr, slot)
 		}
-		d.give(slot, target)
+		if int(owner) != target {
+			away = append(away, slot)
+		}
 	}
-	return d.plan(fmt.Sprintf("move %s to %s", Ranges(slots), s.Nodes[target].Addr)), nil
+	slices.Sort(away)
+	away = slices.Compact(away)
+	d, whole := c.most(len(away), func(n int, c Caps) *draft {
+		d := newDraft(s)
+		list := c.movable(s, away)
+		for _, slot := range list[:min(n, len(list))] {
+			d.give(slot, target)
+		}
+		return d
+	})
+	return d.capped(fmt.Sprintf("move %s to %s", Ranges(slots), s.Nodes[target].Addr), c, whole, again), nil
 }
 
 // Evacuate moves all slots of a node to the other primaries that have slots, so that those with the fewest get the most.
-func Evacuate(s *Snapshot, node string) (*Plan, error) {
+func Evacuate(s *Snapshot, node string, c Caps) (*Plan, error) {
 	source, err := s.primary(node)
-	if err != nil {
+	if err := errors.Join(err, c.check(s)); err != nil {
 		return nil, err
 	}
 	lists := s.slotsOf()
@@ -129,17 +158,18 @@ func Evacuate(s *Snapshot, node string) (*Plan, error) {
 	if len(takers) == 0 {
 		return nil, errors.New("ERR There is no other primary that could take the slots")
 	}
-	room := fillUp(len(lists[source]), lists, takers)
-	d := newDraft(s)
-	left := lists[source]
-	for i, at := range takers {
-		nearTo(left, &d.owner, at)
-		for _, slot := range left[:room[i]] {
-			d.give(slot, at)
+	d, whole := c.most(len(lists[source]), func(n int, c Caps) *draft {
+		d, left := newDraft(s), c.movable(s, lists[source])
+		for i, room := range fillUp(min(n, len(left)), lists, takers) {
+			nearTo(left, &d.owner, takers[i])
+			for _, slot := range left[:room] {
+				d.give(slot, takers[i])
+			}
+			left = left[room:]
 		}
-		left = left[room[i]:]
-	}
-	return d.plan("evacuate " + s.Nodes[source].Addr), nil
+		return d
+	})
+	return d.capped("evacuate "+s.Nodes[source].Addr, c, whole, again), nil
 }
 
 // fillUp shares n slots so that the takers end as equal as they can.

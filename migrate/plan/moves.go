@@ -4,15 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"slotproxy/router"
-)
-
-// What a plan assumes when nothing was measured: a slow server of 2024 under load, so that estimates err on the safe side.
-const (
-	assumedKeysPerSecond = 30_000
-	slotCost             = 3 * time.Millisecond // opening, handing over and checking a slot
 )
 
 // draft collects moves and makes a Plan of them.
@@ -48,25 +41,9 @@ func (d *draft) plan(goal string, warnings ...string) *Plan {
 	slices.SortFunc(p.Moves, func(a, b Move) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Target, b.Target))
 	})
-	p.Estimate = d.s.estimate(p)
+	p.Estimate, p.EstimateBy = d.s.estimate(p)
 	p.Warnings = append(p.Warnings, d.s.doubts(p)...)
 	return p
-}
-
-// estimate assumes that sources work at the same time, and each at the snapshot's rate.
-func (s *Snapshot) estimate(p *Plan) time.Duration {
-	rate := cmp.Or(s.KeysPerSecond, assumedKeysPerSecond)
-	bySource := map[string]time.Duration{}
-	longest := time.Duration(0)
-	for _, m := range p.Moves {
-		keys := int64(0)
-		for _, slot := range m.Slots {
-			keys += s.stat(int(slot)).Keys
-		}
-		bySource[m.Source] += time.Duration(float64(keys)/float64(rate)*float64(time.Second)) + time.Duration(len(m.Slots))*slotCost
-		longest = max(longest, bySource[m.Source])
-	}
-	return longest.Round(time.Millisecond)
 }
 
 // fullMemory is the part of maxmemory above which a target is better not filled: what it evicts was just moved there.

@@ -11,8 +11,10 @@ type Snapshot struct {
 	Nodes []Node              // primaries and replicas, by ID
 	Owner [router.Slots]int16 // index into Nodes, -1 for none
 	Stats []SlotStat          // by slot; nil: not known
-	// Rates are measured or assumed; zero fields stand for assumptions.
-	KeysPerSecond, BytesPerSecond int64
+	// Measures are what earlier jobs took, the newest first; nil: nothing is known, and estimates are assumptions.
+	Measures []Measure
+	// Engine says which engine will move slots between two nodes, by their IDs; nil: nobody knows.
+	Engine func(source, target string) string
 }
 
 // Node is one server.
@@ -62,7 +64,9 @@ type Plan struct {
 	Keys        int64         `json:"keys"`
 	Bytes       int64         `json:"bytes,omitempty"`
 	Estimate    time.Duration `json:"estimate_ns"`
+	EstimateBy  string        `json:"estimate_by,omitempty"` // where it comes from: assumed, or measured by which jobs
 	Before      []Share       `json:"before"`
 	After       []Share       `json:"after"`
 	Warnings    []string      `json:"warnings,omitempty"`
+	Capped      string        `json:"capped,omitempty"` // what caps have kept it from, in words; "" when they have not
 }

@@ -61,19 +61,19 @@ func TestGoalsEndAsTheyShould(t *testing.T) {
 		moved int
 		err   string
 	}{
-		{"reshard from all", func() (*Plan, error) { return Reshard(cluster(5461, 5462, 5461, 0), nil, id(3), 1000) }, []int{5128, 5128, 5128, 1000}, 1000, ""},
-		{"reshard from one", func() (*Plan, error) { return Reshard(cluster(8192, 8192), []string{id(0)}, id(1), 92) }, []int{8100, 8284}, 92, ""},
-		{"reshard all it has", func() (*Plan, error) { return Reshard(cluster(10, 16374), []string{id(0)}, id(1), 10) }, []int{0, 16384}, 10, ""},
-		{"reshard more than there are", func() (*Plan, error) { return Reshard(cluster(10, 16374), []string{id(0)}, id(1), 11) }, nil, 0, "ERR The sources have 10 slots, 11 are wanted"},
-		{"reshard to itself", func() (*Plan, error) { return Reshard(cluster(10, 16374), []string{id(1)}, id(1), 1) }, nil, 0, "both source and target"},
-		{"reshard to a replica", func() (*Plan, error) { return Reshard(withReplica, nil, id(3), 1) }, nil, 0, "is a replica"},
-		{"reshard to nobody", func() (*Plan, error) { return Reshard(withReplica, nil, id(9), 1) }, nil, 0, "ERR Unknown node"},
-		{"reshard nothing", func() (*Plan, error) { return Reshard(withReplica, nil, id(0), 0) }, nil, 0, "between 1 and 16384"},
-		{"evacuate", func() (*Plan, error) { return Evacuate(cluster(4096, 4096, 8192, 0), id(0)) }, []int{0, 8192, 8192, 0}, 4096, ""},
-		{"evacuate to an empty node when there is no other", func() (*Plan, error) { return Evacuate(cluster(16384, 0), id(0)) }, []int{0, 16384}, 16384, ""},
-		{"evacuate the only one", func() (*Plan, error) { return Evacuate(cluster(16384), id(0)) }, nil, 0, "no other primary"},
-		{"named", func() (*Plan, error) { return Named(cluster(8192, 8192), []uint16{1, 2, 8193}, id(1)) }, []int{8190, 8194}, 2, ""},
-		{"named without an owner", func() (*Plan, error) { return Named(cluster(10), []uint16{11}, id(0)) }, nil, 0, "has no owner"},
+		{"reshard from all", func() (*Plan, error) { return Reshard(cluster(5461, 5462, 5461, 0), nil, id(3), 1000, Caps{}) }, []int{5128, 5128, 5128, 1000}, 1000, ""},
+		{"reshard from one", func() (*Plan, error) { return Reshard(cluster(8192, 8192), []string{id(0)}, id(1), 92, Caps{}) }, []int{8100, 8284}, 92, ""},
+		{"reshard all it has", func() (*Plan, error) { return Reshard(cluster(10, 16374), []string{id(0)}, id(1), 10, Caps{}) }, []int{0, 16384}, 10, ""},
+		{"reshard more than there are", func() (*Plan, error) { return Reshard(cluster(10, 16374), []string{id(0)}, id(1), 11, Caps{}) }, nil, 0, "ERR The sources have 10 slots, 11 are wanted"},
+		{"reshard to itself", func() (*Plan, error) { return Reshard(cluster(10, 16374), []string{id(1)}, id(1), 1, Caps{}) }, nil, 0, "both source and target"},
+		{"reshard to a replica", func() (*Plan, error) { return Reshard(withReplica, nil, id(3), 1, Caps{}) }, nil, 0, "is a replica"},
+		{"reshard to nobody", func() (*Plan, error) { return Reshard(withReplica, nil, id(9), 1, Caps{}) }, nil, 0, "ERR Unknown node"},
+		{"reshard nothing", func() (*Plan, error) { return Reshard(withReplica, nil, id(0), 0, Caps{}) }, nil, 0, "between 1 and 16384"},
+		{"evacuate", func() (*Plan, error) { return Evacuate(cluster(4096, 4096, 8192, 0), id(0), Caps{}) }, []int{0, 8192, 8192, 0}, 4096, ""},
+		{"evacuate to an empty node when there is no other", func() (*Plan, error) { return Evacuate(cluster(16384, 0), id(0), Caps{}) }, []int{0, 16384}, 16384, ""},
+		{"evacuate the only one", func() (*Plan, error) { return Evacuate(cluster(16384), id(0), Caps{}) }, nil, 0, "no other primary"},
+		{"named", func() (*Plan, error) { return Named(cluster(8192, 8192), []uint16{1, 2, 8193}, id(1), Caps{}) }, []int{8190, 8194}, 2, ""},
+		{"named without an owner", func() (*Plan, error) { return Named(cluster(10), []uint16{11}, id(0), Caps{}) }, nil, 0, "has no owner"},
 		{"rebalance", func() (*Plan, error) { return Rebalance(cluster(8192, 4096, 4096), Balance{}) }, []int{5462, 5461, 5461}, 2730, ""},
 		{"rebalance onto an empty one", func() (*Plan, error) { return Rebalance(cluster(5461, 5462, 5461, 0), Balance{UseEmpty: true}) }, []int{4096, 4096, 4096, 4096}, 4096, ""},
 		{"rebalance leaves an empty one alone", func() (*Plan, error) { return Rebalance(cluster(5461, 5462, 5461, 0), Balance{}) }, []int{5461, 5462, 5461, 0}, 0, ""},
@@ -203,7 +203,7 @@ func TestASlotThatIsMoreThanAShareIsNamed(t *testing.T) {
 }
 
 func TestSlotsNextToTheTargetsComeFirst(t *testing.T) {
-	p, err := Reshard(cluster(8192, 8192), []string{id(0)}, id(1), 100)
+	p, err := Reshard(cluster(8192, 8192), []string{id(0)}, id(1), 100, Caps{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
+
+	"slotproxy/router"
 )
 
 // Balance says what a rebalance should make equal.
@@ -15,16 +18,13 @@ type Balance struct {
 	Weights   map[string]float64 // by node ID; 1 for those not named; 0 empties a node
 	Threshold float64            // percent off its share that a node may be; 0: 2 for slots, 5 else
 	UseEmpty  bool               // primaries without slots take part; those with a weight of their own always do
+	Caps      Caps               // a plan that they keep from being whole makes the largest imbalance smaller first
 }
 
 // Rebalance makes the primaries equal by what b says, with as few slots moved as it takes.
 func Rebalance(s *Snapshot, b Balance) (*Plan, error) {
 	cost, byCost, err := s.costs(b.By)
-	if err != nil {
-		return nil, err
-	}
-	r := &rebalance{s: s, d: newDraft(s), cost: cost, byCost: byCost, lists: s.slotsOf()}
-	if err := r.enlist(b); err != nil {
+	if err := errors.Join(err, b.Caps.check(s)); err != nil {
 		return nil, err
 	}
 	threshold := b.Threshold
@@ -33,16 +33,58 @@ func Rebalance(s *Snapshot, b Balance) (*Plan, error) {
 			threshold = 5 // loads change by themselves: below this a move is undone by the next one
 		}
 	}
-	goal := "rebalance by " + cmp.Or(strings.ToLower(b.By), "slots")
-	if !r.uneven(threshold) {
-		return r.d.plan(goal), nil
+	whole := &rebalance{s: s, cost: cost, byCost: byCost, threshold: threshold}
+	if err := whole.enlist(b); err != nil {
+		return nil, err
 	}
+	r := whole.within(Caps{}, router.Slots)
+	if slots, keys := r.d.size(); !b.Caps.allow(slots, keys) {
+		r = whole.most(b.Caps)
+	}
+	p := r.d.plan(b.Caps.goal("rebalance by " + cmp.Or(strings.ToLower(b.By), "slots")))
 	if byCost {
-		r.byCosts(threshold)
-		return r.d.plan(goal, r.unsplittable()...), nil
+		p.Warnings = append(r.unsplittable(), p.Warnings...)
 	}
-	r.bySlots()
-	return r.d.plan(goal), nil
+	if r.caps == b.Caps && b.Caps != (Caps{}) {
+		return p, r.explain(p, b)
+	}
+	return p, nil
+}
+
+// most is the rebalance that the caps allow. By costs each slot is chosen with them in view; by slots all count the same, and only
+// how many go is to be found.
+func (r *rebalance) most(c Caps) *rebalance {
+	if r.byCost {
+		return r.within(c, router.Slots)
+	}
+	n, size := 0, func(n int) (int, int64) { return r.within(c, n).d.size() }
+	limit := cmp.Or(c.Slots, router.Slots)
+	n = sort.Search(limit, func(i int) bool { return !c.allow(size(i + 1)) })
+	return r.within(c, n)
+}
+
+// explain says in a plan what its caps have left: what the same goal would move behind it.
+func (r *rebalance) explain(p *Plan, b Balance) error {
+	next, caps := *r.s, b.Caps
+	next.Owner, b.Caps = r.d.owner, Caps{}
+	rest, err := Rebalance(&next, b)
+	if err != nil {
+		return err
+	}
+	most := 0
+	for i := range r.members {
+		if r.off(i) > r.off(most) {
+			most = i
+		}
+	}
+	text := fmt.Sprintf("%s is %.1f %% off its share", r.s.Nodes[r.members[most]].Addr, r.off(most))
+	if rest.Slots > 0 {
+		text += "; " + again
+	} else {
+		text += ", which is within the threshold"
+	}
+	caps.capped(p, rest.Slots, rest.Keys, text)
+	return nil
 }
 
 // costs is what each slot counts for.
@@ -73,16 +115,43 @@ func (s *Snapshot) sawOps() bool {
 
 // rebalance is one under way. The slices are by member.
 type rebalance struct {
-	s      *Snapshot
-	d      *draft
-	cost   func(slot uint16) int64
-	byCost bool
-	lists  [][]uint16 // by node
+	s         *Snapshot
+	cost      func(slot uint16) int64
+	byCost    bool
+	threshold float64
 
 	members []int // indexes of nodes
 	weights []float64
 	have    []int64
 	want    []int64
+
+	// Of one attempt, see within.
+	d     *draft
+	lists [][]uint16 // by node: the slots that may go
+	caps  Caps
+	left  Caps   // of the caps; only what has a cap means anything
+	stuck []bool // has no slot that the caps allow, or that makes it better
+}
+
+// within rebalances anew, with the caps and at most n slots.
+func (r *rebalance) within(c Caps, n int) *rebalance {
+	next := *r
+	next.d, next.lists, next.caps, next.left = newDraft(r.s), r.s.slotsOf(), c, c
+	next.have, next.stuck = slices.Clone(r.have), make([]bool, len(r.members))
+	for i, m := range r.members {
+		next.lists[m] = c.movable(r.s, next.lists[m])
+		next.stuck[i] = len(next.lists[m]) == 0
+	}
+	switch {
+	case !next.uneven():
+	case r.byCost:
+		next.byCosts()
+	case c == Caps{}:
+		next.bySlots()
+	default:
+		next.towards(n)
+	}
+	return &next
 }
 
 // enlist finds who takes part, what it has and what it should have.
@@ -95,18 +164,18 @@ func (r *rebalance) enlist(b Balance) error {
 			return errors.New("ERR A weight must be 0 or more")
 		}
 	}
-	total, sum := int64(0), 0.0
+	total, sum, lists := int64(0), 0.0, r.s.slotsOf()
 	for i := range r.s.Nodes {
 		n := &r.s.Nodes[i]
 		weight, named := b.Weights[n.ID]
 		if !named {
 			weight = 1
 		}
-		if !n.Primary || n.Failed || len(r.lists[i]) == 0 && !b.UseEmpty && !named {
+		if !n.Primary || n.Failed || len(lists[i]) == 0 && !b.UseEmpty && !named {
 			continue
 		}
 		have := int64(0)
-		for _, slot := range r.lists[i] {
+		for _, slot := range lists[i] {
 			have += r.cost(slot)
 		}
 		total += have
@@ -123,9 +192,9 @@ func (r *rebalance) enlist(b Balance) error {
 }
 
 // uneven says that a node is further off its share than the threshold, or has slots and should have none.
-func (r *rebalance) uneven(threshold float64) bool {
+func (r *rebalance) uneven() bool {
 	for i := range r.members {
-		if r.weights[i] == 0 && len(r.lists[r.members[i]]) > 0 || r.off(i) > threshold {
+		if r.weights[i] == 0 && len(r.lists[r.members[i]]) > 0 || r.off(i) > r.threshold {
 			return true
 		}
 	}
@@ -140,11 +209,13 @@ func (r *rebalance) off(i int) float64 {
 	return 100 * math.Abs(float64(r.have[i]-r.want[i])) / float64(r.want[i])
 }
 
-// extremes are the members with the most too much and the most too little; one that should have nothing is never poor.
+// extremes are the members with the most too much, among those that are not stuck, and with the most too little; one that should
+// have nothing is never poor. rich is -1 when all are stuck.
 func (r *rebalance) extremes() (rich, poor int) {
+	rich = slices.Index(r.stuck, false)
 	poor = slices.IndexFunc(r.weights, func(w float64) bool { return w > 0 })
 	for i := range r.members {
-		if r.have[i]-r.want[i] > r.have[rich]-r.want[rich] {
+		if !r.stuck[i] && r.have[i]-r.want[i] > r.have[rich]-r.want[rich] {
 			rich = i
 		}
 		if r.weights[i] > 0 && r.want[i]-r.have[i] > r.want[poor]-r.have[poor] {
@@ -154,10 +225,32 @@ func (r *rebalance) extremes() (rich, poor int) {
 	return rich, poor
 }
 
+// towards goes n slots of the way: the aim is lowered to what n slots can do, each from and to the extremes, and that is reached as
+// a whole rebalance is, in long ranges.
+func (r *rebalance) towards(n int) {
+	have, want := slices.Clone(r.have), r.want
+	for range n {
+		rich, poor := r.extremes()
+		if rich < 0 || r.have[rich] <= want[rich] || r.have[poor] >= want[poor] {
+			break
+		}
+		r.have[rich]--
+		r.have[poor]++
+		r.stuck[rich] = have[rich]-r.have[rich] == int64(len(r.lists[r.members[rich]]))
+	}
+	r.want, r.have = r.have, have
+	clear(r.stuck)
+	r.bySlots()
+	r.want = want
+}
+
 // bySlots gives surplus slots away: exactly those, so nothing moves twice.
 func (r *rebalance) bySlots() {
 	for {
 		rich, poor := r.extremes()
+		if rich < 0 {
+			return
+		}
 		n := min(r.have[rich]-r.want[rich], r.want[poor]-r.have[poor])
 		if n <= 0 {
 			return
@@ -174,39 +267,61 @@ func (r *rebalance) bySlots() {
 }
 
 // byCosts moves the largest slot that fits from the node with the most too much to the one with the most too little, until
-// all are near enough or no slot makes it better. What a node of weight 0 has left goes in any case.
-func (r *rebalance) byCosts(threshold float64) {
+// all are near enough, no slot makes it better or the caps are used up. What a node of weight 0 has left goes in any case.
+func (r *rebalance) byCosts() {
 	for _, m := range r.members {
 		slices.SortStableFunc(r.lists[m], func(a, b uint16) int { return cmp.Compare(r.cost(a), r.cost(b)) })
 	}
-	for i := range r.members {
-		for r.weights[i] == 0 && len(r.lists[r.members[i]]) > 0 {
+	for i, m := range r.members {
+		for r.weights[i] == 0 {
+			at := r.affordable(r.lists[m], len(r.lists[m]))
+			if at < 0 {
+				break
+			}
 			_, poor := r.extremes()
-			r.pass(i, poor, len(r.lists[r.members[i]])-1)
+			r.pass(i, poor, at)
 		}
 	}
-	for r.uneven(threshold) {
+	for r.uneven() {
 		rich, poor := r.extremes()
-		at := r.fitting(rich, r.have[rich]-r.want[rich], r.want[poor]-r.have[poor])
-		if at < 0 {
+		if rich < 0 {
 			return
 		}
-		r.pass(rich, poor, at)
+		at := r.fitting(rich, r.have[rich]-r.want[rich], r.want[poor]-r.have[poor])
+		switch {
+		case at >= 0:
+			r.pass(rich, poor, at)
+		case r.caps == Caps{}:
+			return
+		default: // the slots of another one may be small enough for the caps
+			r.stuck[rich] = true
+		}
 	}
+}
+
+// affordable is the place of the last of the first n slots of a list for which the caps have room, -1 for none.
+func (r *rebalance) affordable(list []uint16, n int) int {
+	if r.caps.Slots > 0 && r.left.Slots == 0 {
+		return -1
+	}
+	for n--; n >= 0 && r.caps.Keys > 0 && r.s.stat(int(list[n])).Keys > r.left.Keys; n-- {
+	}
+	return n
 }
 
 // fitting chooses the slot of a member to pass on: the largest that makes neither end go beyond its share, else the smallest
 // one if the squares of what both are off still become less, so that it ends. It returns -1 for none.
 func (r *rebalance) fitting(rich int, much, little int64) int {
 	list := r.lists[r.members[rich]]
-	at, _ := slices.BinarySearchFunc(list, min(much, little)+1, func(slot uint16, c int64) int { return cmp.Compare(r.cost(slot), c) })
-	switch {
-	case much <= 0 || little < 0:
+	if much <= 0 || little < 0 {
 		return -1
-	case at > 0 && r.cost(list[at-1]) > 0:
-		return at - 1
-	case at < len(list) && r.cost(list[at]) < much+little:
+	}
+	first, _ := slices.BinarySearchFunc(list, min(much, little)+1, func(slot uint16, c int64) int { return cmp.Compare(r.cost(slot), c) })
+	if at := r.affordable(list, first); at >= 0 && r.cost(list[at]) > 0 {
 		return at
+	}
+	if first < len(list) && r.cost(list[first]) < much+little && r.affordable(list[first:first+1], 1) == 0 {
+		return first
 	}
 	return -1
 }
@@ -218,6 +333,8 @@ func (r *rebalance) pass(from, to, at int) {
 	r.lists[r.members[from]] = slices.Delete(list, at, at+1)
 	r.have[from] -= r.cost(slot)
 	r.have[to] += r.cost(slot)
+	r.left.Slots--
+	r.left.Keys -= r.s.stat(int(slot)).Keys
 	r.d.give(slot, r.members[to])
 }
 
@@ -225,8 +342,9 @@ func (r *rebalance) pass(from, to, at int) {
 func (r *rebalance) unsplittable() []string {
 	var list []string
 	for i, m := range r.members {
-		for _, slot := range r.lists[m] {
-			if c := r.cost(slot); r.want[i] > 0 && c > r.want[i] {
+		for slot := range uint16(router.Slots) {
+			stays := r.s.Owner[slot] == int16(m) && r.d.owner[slot] == int16(m)
+			if c := r.cost(slot); stays && r.want[i] > 0 && c > r.want[i] {
 				list = append(list, fmt.Sprintf("slot %d alone is %d %% of the share of %s: it cannot be balanced by moving slots",
 					slot, 100*c/r.want[i], r.s.Nodes[m].Addr))
 			}
