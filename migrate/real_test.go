@@ -230,6 +230,15 @@ func TestSlotsMoveOnRealServers(t *testing.T) {
 		if st.State != Success || st.SlotsDone != 300 || st.KeysMoved != st.KeysTotal {
 			t.Errorf("got %s (%s), %d of 300 slots, %d of %d keys", st.State, st.Reason, st.SlotsDone, st.KeysMoved, st.KeysTotal)
 		}
+		measured := 0
+		for _, m := range st.Measures {
+			if measured += m.Slots; m.Target != r.empty().ID || m.Engine != engine || m.SlotsTook <= 0 || m.SlotsTook > st.Finished.Sub(st.Started) {
+				t.Errorf("it has measured %+v", m)
+			}
+		}
+		if measured != 300 {
+			t.Errorf("%d of 300 slots are measured", measured)
+		}
 		r.sound()
 		id = r.begin(r.c, Goal{Kind: Evacuate, Node: r.empty().ID}, machine.Options{Engine: engine})
 		if st := r.ended(r.c, id); st.State != Success || st.SlotsDone != 300 {

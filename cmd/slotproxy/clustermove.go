@@ -328,6 +328,9 @@ func (o *operation) plan(ctx context.Context, flags *planFlags, goal []string) (
 	return text, p, err
 }
 
+// shownTime is as exact as an estimate is shown, and the shortest.
+const shownTime = 100 * time.Millisecond
+
 // showPlan prints what would move.
 func (o *operation) showPlan(ctx context.Context, p *plan.Plan) error {
 	if len(p.Moves) == 0 {
@@ -346,7 +349,7 @@ func (o *operation) showPlan(ctx context.Context, p *plan.Plan) error {
 	if p.Bytes > 0 {
 		o.print(", %s", size(p.Bytes))
 	}
-	o.print(", in about %s", p.Estimate.Round(100*time.Millisecond))
+	o.print(", in about %s", max(p.Estimate.Round(shownTime), shownTime))
 	if p.EstimateBy != "" { // plans of before do not say it
 		o.print(" (%s)", p.EstimateBy)
 	}
