@@ -53,18 +53,21 @@ func TestAJobTellsLaterPlansHowLongItTook(t *testing.T) {
 
 func TestAPlanIsEstimatedByTheJobBefore(t *testing.T) {
 	b := newBench(t, t.TempDir(), newFakeCluster(2), nil).run()
-	b.ended(b.reshard(300), Success)
-	j := b.c.job("1")
-	j.mu.Lock()
-	j.status.Measures[0].SlotsTook = 30 * time.Second
-	j.mu.Unlock()
+	for _, took := range []time.Duration{time.Hour, 30 * time.Second} {
+		id := b.reshard(300)
+		b.ended(id, Success)
+		j := b.c.job(id)
+		j.mu.Lock()
+		j.status.Measures[0].SlotsTook = took
+		j.mu.Unlock()
+	}
 	for _, tt := range []struct {
 		engine string
 		want   time.Duration
 		by     string
 	}{
-		{"", 5 * time.Second, "measured by job 1"},
-		{machine.Legacy, 5 * time.Second, "measured by job 1"},
+		{"", 5 * time.Second, "measured by job 2"},
+		{machine.Legacy, 5 * time.Second, "measured by job 2"},
 		{machine.Atomic, 153 * time.Millisecond, "assumed"},
 	} {
 		p, err := b.c.Plan(context.Background(), Goal{Kind: Reshard, To: b.f.ids[1], Slots: 50, Options: machine.Options{Engine: tt.engine}})

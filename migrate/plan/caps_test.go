@@ -24,9 +24,12 @@ func counted(s *Snapshot, keys int64, others map[int]int64) *Snapshot {
 }
 
 func TestACappedPlanMakesTheLargestImbalanceSmallerFirst(t *testing.T) {
-	large := map[int]int64{}
-	for slot := range 8192 {
-		large[slot] = 1000
+	large, almostAll := map[int]int64{}, map[int]int64{}
+	for slot := range 8990 {
+		almostAll[slot] = 1000
+		if slot < 8192 {
+			large[slot] = 1000
+		}
 	}
 	tests := []struct {
 		name   string
@@ -58,6 +61,9 @@ func TestACappedPlanMakesTheLargestImbalanceSmallerFirst(t *testing.T) {
 		{"rebalance passes over slots that are too large", func() (*Plan, error) {
 			return Rebalance(counted(cluster(12000, 4384), 10, large), Balance{Caps: Caps{Keys: 999, Slots: 2000}})
 		}, []int{11901, 4483}, "capped at 2000 slots and 999 keys: 3709 slots"},
+		{"rebalance goes on with the next node when the first has only such slots", func() (*Plan, error) {
+			return Rebalance(counted(cluster(9000, 6000, 1384), 10, almostAll), Balance{Caps: Caps{Keys: 500}})
+		}, []int{8990, 5960, 1434}, "capped at 500 keys: "},
 		{"rebalance where all slots are too large", func() (*Plan, error) {
 			return Rebalance(counted(cluster(12000, 4384), 10, nil), Balance{Caps: Caps{Keys: 9}})
 		}, []int{12000, 4384}, "capped at 9 keys: each of the 3808 slots that should move has more keys"},
