@@ -116,7 +116,7 @@ func TestCapsThatNobodyCanKeepAreRefused(t *testing.T) {
 
 // TestCappedPlansTogetherReachTheGoal repeats the same command until it moves nothing, as an operator does.
 func TestCappedPlansTogetherReachTheGoal(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		s := random(rng)
 		weights := map[string]float64{id(0): float64(rng.IntN(3))}

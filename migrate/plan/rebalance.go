@@ -33,22 +33,23 @@ func Rebalance(s *Snapshot, b Balance) (*Plan, error) {
 			threshold = 5 // loads change by themselves: below this a move is undone by the next one
 		}
 	}
-	whole := &rebalance{s: s, cost: cost, byCost: byCost, threshold: threshold}
-	if err := whole.enlist(b); err != nil {
+	start := &rebalance{s: s, cost: cost, byCost: byCost, threshold: threshold}
+	if err := start.enlist(b); err != nil {
 		return nil, err
 	}
-	r := whole.within(Caps{}, router.Slots)
-	if slots, keys := r.d.size(); !b.Caps.allow(slots, keys) {
-		r = whole.most(b.Caps)
+	r := start.within(Caps{}, router.Slots)
+	capped := !b.Caps.allow(r.d.size())
+	if capped {
+		r = start.most(b.Caps)
 	}
 	p := r.d.plan(b.Caps.goal("rebalance by " + cmp.Or(strings.ToLower(b.By), "slots")))
-	if byCost {
+	if byCost && !r.even {
 		p.Warnings = append(r.unsplittable(), p.Warnings...)
 	}
-	if r.caps == b.Caps && b.Caps != (Caps{}) {
-		return p, r.explain(p, b)
+	if capped {
+		err = r.explain(p, b)
 	}
-	return p, nil
+	return p, err
 }
 
 // most is the rebalance that the caps allow. By costs each slot is chosen with them in view; by slots all count the same, and only
@@ -57,9 +58,8 @@ func (r *rebalance) most(c Caps) *rebalance {
 	if r.byCost {
 		return r.within(c, router.Slots)
 	}
-	n, size := 0, func(n int) (int, int64) { return r.within(c, n).d.size() }
 	limit := cmp.Or(c.Slots, router.Slots)
-	n = sort.Search(limit, func(i int) bool { return !c.allow(size(i + 1)) })
+	n := sort.Search(limit, func(i int) bool { return !c.allow(r.within(c, i+1).d.size()) })
 	return r.within(c, n)
 }
 
@@ -128,12 +128,13 @@ type rebalance struct {
 	// Of one attempt, see within.
 	d     *draft
 	lists [][]uint16 // by node: the slots that may go
+	even  bool       // is within the threshold without any move
 	caps  Caps
 	left  Caps   // of the caps; only what has a cap means anything
 	stuck []bool // has no slot that the caps allow, or that makes it better
 }
 
-// within rebalances anew, with the caps and at most n slots.
+// within rebalances anew, with the caps; by slots n of them go at most if there is one.
 func (r *rebalance) within(c Caps, n int) *rebalance {
 	next := *r
 	next.d, next.lists, next.caps, next.left = newDraft(r.s), r.s.slotsOf(), c, c
@@ -144,6 +145,7 @@ func (r *rebalance) within(c Caps, n int) *rebalance {
 	}
 	switch {
 	case !next.uneven():
+		next.even = true
 	case r.byCost:
 		next.byCosts()
 	case c == Caps{}:
