@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // A model of a cluster: what the machine's rules must survive, and no more. Each shard is a primary and a replica that lags.
@@ -278,8 +279,8 @@ func (w *world) failover(i int) {
 			w.taintSlot(s) // moved keys look lost, and are written a second time
 		}
 		knows := now.view[s].owner == was.idx
-		if was.owns(s) != knows {
-			w.taintSlot(s) // a slot without an owner, or one that is claimed again without its keys
+		if was.owns(s) != knows || knows && w.ownedBeside(s, was) {
+			w.taintSlot(s) // a slot without an owner, or one that is claimed again without its keys; real voters know of most of these
 			w.stolen[s] = true
 		}
 		if knows {
@@ -291,6 +292,11 @@ func (w *world) failover(i int) {
 			j.state = cleaning
 		}
 	}
+}
+
+// ownedBeside tells whether another shard's primary owns a slot too, which n has not heard of.
+func (w *world) ownedBeside(s int, n *simNode) bool {
+	return slices.ContainsFunc(w.shards, func(sh *simShard) bool { return sh.primary.shard != n.shard && sh.primary.owns(s) })
 }
 
 // restart starts a primary again, before anybody takes it for failed, with the keys that its disk has. Those of slots that
