@@ -64,11 +64,14 @@ func (l *loop) codeOf(rule *router.Rule, args [][]byte) []*code {
 	return nil
 }
 
-// current replaces scripts, in place, by those that have their names now: some may have been forgotten since they were looked up.
+// current replaces scripts, in place, that have been forgotten since they were looked up by those that have their names now.
 func (l *loop) current(codes []*code) []*code {
 	still := codes[:0]
 	for _, x := range codes {
-		if x = l.find([]byte(x.sha)); x != nil {
+		if x.gone.Load() {
+			x = l.find([]byte(x.sha))
+		}
+		if x != nil {
 			still = append(still, x)
 		}
 	}

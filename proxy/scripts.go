@@ -31,14 +31,15 @@ const (
 // shaSize is the length of a script's name: a SHA-1 in hex digits.
 const shaSize = 2 * sha1.Size
 
-// code is a script that the proxy can load on a node. Immutable, but for at, which its registry owns.
+// code is a script that the proxy can load on a node. Immutable, but for at, which its registry owns, and gone.
 type code struct {
 	id     uint64 // another one when it has been forgotten and learned again
 	sha    string
-	load   []byte  // SCRIPT LOAD with its text
-	exists []byte  // SCRIPT EXISTS with its name
-	alone  []*code // itself: what an EVALSHA uses
-	kept   bool    // came by SCRIPT LOAD, which a server never forgets by itself
+	load   []byte      // SCRIPT LOAD with its text
+	exists []byte      // SCRIPT EXISTS with its name
+	alone  []*code     // itself: what an EVALSHA uses
+	kept   bool        // came by SCRIPT LOAD, which a server never forgets by itself
+	gone   atomic.Bool // forgotten because the servers have; what only had no room any more can still be loaded
 	at     *list.Element
 }
 
@@ -133,6 +134,7 @@ func (x *scripts) remove(body []byte) {
 	defer x.mu.Unlock()
 	if c := x.bySHA[hex.EncodeToString(sum[:])]; c != nil {
 		x.removeLocked(c)
+		c.gone.Store(true)
 		x.changes.Add(1)
 	}
 }
@@ -141,6 +143,9 @@ func (x *scripts) remove(body []byte) {
 func (x *scripts) forget() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	for _, c := range x.bySHA {
+		c.gone.Store(true)
+	}
 	x.bySHA, x.size = nil, 0
 	x.kept.Init()
 	x.run.Init()

@@ -27,9 +27,10 @@ const (
 	// crowdBatch is the batch then: a slot of a few thousand keys takes ten of them, and on a busy machine each costs its way
 	// there and back. As many keys as one MIGRATE carries at most.
 	crowdBatch = 512
-	// heldBatch is as many keys as one behind a gate carries at least: what is to be moved in half the hold budget should not go there and
-	// back twice.
+	// A burst behind a gate may be twice as long as the Pacer lets others be: what moves in half the hold budget should not go there and
+	// back many times while clients are held.
 	heldBatch = 256
+	heldTime  = 6 * time.Millisecond
 	// heldBatches bounds the MIGRATEs of a burst while clients are held: when the target hangs, each waits for its timeout.
 	heldBatches = 8
 )
@@ -40,7 +41,7 @@ const (
 //
 // The source does what one read has brought without looking at other clients, so what follows a MIGRATE shows which keys it
 // has left behind: those that a lost answer puts in doubt, and those that are next. A burst is as long as the Pacer lets
-// one MIGRATE be; between two, the source serves everybody else.
+// one MIGRATE be, or twice that behind a gate; between two, the source serves everybody else.
 type mover struct {
 	*job
 	line  *line
@@ -52,8 +53,9 @@ type mover struct {
 	stuck int                 // bursts in a row that moved nothing
 	// closing is the gate that is being closed, nil for none.
 	closing *closing
-	none    bool // the last burst has counted that the source has no key of the slots
-	asked   bool // the Pacer was asked whether clients may be held
+	listed  []any // what Open has heard to a listing, for the first database; nil: nothing that still holds
+	none    bool  // the last burst, or listing, has counted that the source has no key of the slots
+	asked   bool  // the Pacer was asked whether clients may be held
 	// crowdedAt is when commands were last seen to wait for the slots because they are half moved; zero: never.
 	crowdedAt time.Time
 }
@@ -69,8 +71,9 @@ func (j *job) move(ctx context.Context) error {
 	if len(j.mem.doubts) > 0 {
 		_ = j.closeGate(ctx)
 	}
-	if !j.mem.fresh || len(j.mem.doubts) > 0 {
-		j.mem.listed = nil // another picture
+	listed := j.mem.listed
+	if j.mem.listed = nil; !j.held() || !j.mem.fresh || len(j.mem.doubts) > 0 {
+		listed = nil // since then others may have done something
 	}
 	if !j.mem.fresh {
 		if err := j.settle(ctx); err != nil {
@@ -82,7 +85,7 @@ func (j *job) move(ctx context.Context) error {
 		return err
 	}
 	defer j.giveBack(j.source.Addr, l)
-	m := &mover{job: j, line: l, rate: assumedRate}
+	m := &mover{job: j, line: l, rate: assumedRate, listed: listed}
 	defer m.dropGate()
 	if err := m.clear(ctx); err != nil {
 		return err
@@ -117,8 +120,8 @@ func (m *mover) round(ctx context.Context) (none bool, err error) {
 // database moves the keys of one database. Where it is the only one, the slots are counted with the same questions: clients may be
 // held, and each way to the node and back is one more that they wait for.
 func (m *mover) database(ctx context.Context) error {
-	r := m.mem.listed
-	if m.mem.listed = nil; r == nil {
+	r := m.listed
+	if m.listed = nil; r == nil {
 		var err error
 		if r, err = m.line.must(ctx, m.cfg.Limits.Answer, append([][]string{cmd("SELECT", strconv.Itoa(m.db))}, m.listing(m.limit())...)...); err != nil {
 			return err
@@ -203,8 +206,8 @@ func (m *mover) limit() int {
 	switch {
 	case m.hurries():
 		keys, bytes = max(keys, crowdBatch), max(bytes, defaultBatchBytes)
-	case m.held():
-		keys = max(keys, heldBatch)
+	case m.held() && m.cfg.Gate != nil:
+		keys = max(keys, min(heldBatch, int(m.rate*heldTime.Seconds())))
 	}
 	return max(1, min(keys, int(bytes/max(m.mem.weight.mean, 1))))
 }

@@ -119,19 +119,20 @@ func (l *lane) run() {
 // open makes the target importing, then the source migrating: in this order, as the source begins to send clients there.
 func (j *job) open(ctx context.Context) error {
 	j.note()
+	j.mem.listed = nil
 	to, _, err := j.setAndView(ctx, j.target, nil, "IMPORTING", j.source.ID)
 	if err != nil {
 		return err
 	}
 	var further [][]string
-	if j.held() && j.source.databases == 1 { // else Move asks in good time
+	if j.held() && j.source.databases == 1 && j.mem.fresh && len(j.mem.doubts) == 0 { // else Move asks in good time
 		further = j.listing(crowdBatch)
 	}
 	from, keys, err := j.setAndView(ctx, j.source, further, "MIGRATING", j.target.ID)
 	if err != nil {
 		return err
 	}
-	if j.mem.listed = nil; further != nil {
+	if further != nil {
 		j.mem.listed = keys
 	}
 	views := []*router.View{from, to}

@@ -48,7 +48,7 @@ type move struct {
 	engine         string        // of what is not cut
 	pieces         []piece       // pending, in order
 	rate           float64       // keys per second of legacy Moves
-	aside          time.Duration // for which clients are held besides a Move
+	aside          time.Duration // for which clients are held besides a Move, by the steps that count
 	most           int64         // keys that the next stream may have; 0: no bound but that of the options
 	fallen         int           // atomic units that became legacy, in a row
 }
@@ -137,10 +137,12 @@ func (m *Machine) keys(slot uint16) int64 {
 func (m *Machine) cut(mv *move) Unit {
 	p := &mv.pieces[0]
 	u := Unit{Source: mv.source, Target: mv.target, Engine: p.engine}
-	slots, keys := m.opt.UnitSlots, m.opt.UnitKeys
+	slots, keys, lone := m.opt.UnitSlots, m.opt.UnitKeys, int64(0) // lone: keys of a slot that is held by itself, at most
 	switch {
 	case p.engine == Legacy:
-		slots, keys = gatedSlots, int64(max(mv.rate*mv.budget(m.opt.HoldBudget).Seconds(), leastRate*m.opt.HoldBudget.Seconds()))
+		hold := m.opt.HoldBudget
+		slots, keys = gatedSlots, int64(max(mv.rate*mv.budget(hold).Seconds(), leastRate*hold.Seconds()))
+		lone = int64(mv.rate * hold.Seconds())
 	case mv.most > 0:
 		keys = min(keys, mv.most)
 	}
@@ -156,7 +158,7 @@ func (m *Machine) cut(mv *move) Unit {
 		}
 		u.Keys += k
 	}
-	u.Online = p.engine == Legacy && u.Keys > keys
+	u.Online = p.engine == Legacy && u.Keys > lone
 	u.Slots = slices.Clone(p.slots[:n])
 	p.slots = p.slots[n:]
 	if len(p.slots) == 0 {
@@ -175,16 +177,20 @@ func (mv *move) measure(r Result, online bool) {
 }
 
 // budget is how long a Move behind a gate may take. What opens and hands over the slots counts too, but leaves it half: on machines so
-// busy that all is round trips, slots one by one would be held for longer together.
+// busy that all is round trips, slots one by one would be held for longer together. Whether a lone slot is held at all goes by the whole.
 func (mv *move) budget(hold time.Duration) time.Duration { return max(hold-mv.aside, hold/2) }
 
-// weighAside learns from a unit that was held all the way for how long clients waited in all steps but Move.
+// weighAside learns from a gated unit how long its Hold, Open and Commit took. What lies between steps, as the journal's fsync, is not seen.
 func (m *Machine) weighAside(u *unit, r Result) {
 	if u.Engine != Legacy || u.Online || r.Outcome != Done || r.Step != Hold && r.Step != Open && r.Step != Commit {
 		return
 	}
-	u.aside += min(r.Took, m.opt.HoldBudget) // a node that stood still says nothing of the next unit
-	if mv := m.homeOf(u); r.Step == Commit {
+	if r.Step == Hold {
+		u.aside = 0 // held anew
+	}
+	u.aside = min(u.aside+r.Took, m.opt.HoldBudget) // a node that stood still says nothing of the next unit
+	if r.Step == Commit {
+		mv := m.homeOf(u)
 		mv.aside = (7*mv.aside + 3*u.aside) / 10
 	}
 }

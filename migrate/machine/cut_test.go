@@ -183,9 +183,14 @@ func TestWhatClientsWaitForBesidesAMoveComesOffItsBudget(t *testing.T) {
 			if got := mv.budget(m.opt.HoldBudget).Truncate(ms); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
+			if u := m.cut(&move{pieces: []piece{{slots: upTo(1), engine: Legacy}}, rate: 200 / (25 * ms).Seconds(), aside: mv.aside}); u.Online {
+				t.Error("a slot that fits the whole budget moves online")
+			}
 			mv.aside = 0
 			u := m.take(Unit{Source: "a", Target: "b", Engine: Legacy, Slots: upTo(2)})
-			m.weighAside(u, Result{Step: Open, Took: time.Hour, Outcome: Done})
+			for range 3 {
+				m.weighAside(u, Result{Step: Open, Took: time.Hour, Outcome: Done})
+			}
 			m.weighAside(u, Result{Step: Commit, Outcome: Done})
 			if got := mv.budget(m.opt.HoldBudget); got != 17_500*time.Microsecond {
 				t.Errorf("a node that stood still once leaves %v", got)
