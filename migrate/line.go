@@ -12,16 +12,17 @@ import (
 // lineUp makes the line of the jobs to go on with, the oldest first.
 func (c *Coordinator) lineUp() []*job {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, j := range c.jobs {
 		if j.snapshot().Finished.IsZero() {
 			c.line = append(c.line, j)
 		}
 	}
-	if len(c.line) > 1 {
-		c.log.Warn("interrupted jobs go on one after the other", "count", len(c.line), "job", c.line[0].id)
+	line := slices.Clone(c.line)
+	c.mu.Unlock()
+	if len(line) > 1 {
+		c.log.Warn("interrupted jobs go on one after the other", "count", len(line), "job", line[0].id)
 	}
-	return slices.Clone(c.line)
+	return line
 }
 
 // stepUp lets the next one come to the head of the line: its orders are heard by Run from then on.
@@ -73,6 +74,14 @@ func (c *Coordinator) firstLocked() string {
 
 // orderInLine keeps a word for a job that stands in line, false for one that does not. Nobody could take it before the job's turn.
 func (c *Coordinator) orderInLine(j *job, by, word string) (bool, error) {
+	inLine, err := c.keepInLine(j, word)
+	if inLine && err == nil {
+		c.log.Info("job ordered to "+word, "job", j.id, "by", by)
+	}
+	return inLine, err
+}
+
+func (c *Coordinator) keepInLine(j *job, word string) (inLine bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	why := c.behindLocked(j)
@@ -81,10 +90,12 @@ func (c *Coordinator) orderInLine(j *job, by, word string) (bool, error) {
 		return false, nil
 	case c.atRest():
 		return true, errClosed
+	case word == "resume" && slices.Contains(j.early, "pause"):
+		j.early = slices.DeleteFunc(j.early, func(w string) bool { return w == "pause" })
+		return true, nil
 	case word == "resume":
 		return true, fmt.Errorf("ERR Job %s %s", j.id, why)
 	}
-	c.log.Info("job ordered to "+word, "job", j.id, "by", by)
 	j.keep(word)
 	return true, nil
 }

@@ -80,6 +80,7 @@ func recalled(id string, first, last journal.Record, damage error) *job {
 		}
 		st.State, st.Reason, st.Finished = last.State, last.Reason, last.At
 	}
+	j.gauge = gauge{}
 	close(j.done)
 	return j
 }
@@ -295,6 +296,7 @@ func (j *job) end(e machine.Ended, unrecorded bool, now time.Time) {
 	j.status.average()
 	j.status.Pace = ""
 	j.open = unrecorded
+	j.gauge = gauge{} // the keys of 16384 slots
 	clear(j.hand)
 }
 

@@ -154,9 +154,9 @@ func redirectReplies(t *testing.T, addr string) (replies []string) {
 	there, also, gone, c := connect(t, addr), connect(t, addr), connect(t, addr), connect(t, addr)
 	id := func(c *client) string { return strings.Trim(c.reply("CLIENT ID"), ":\r\n") }
 	names := strings.NewReplacer("THERE", id(there), "ALSO", id(also), "GONE", id(gone))
-	list := c.reply("CLIENT LIST")
+	left := "id=" + id(gone) + " "
 	gone.Close()
-	until(t, func() bool { return strings.Count(c.reply("CLIENT LIST"), " addr=") < strings.Count(list, " addr=") })
+	until(t, func() bool { return !strings.Contains(c.reply("CLIENT LIST"), left) })
 	lines := make([]string, len(redirectLines))
 	for i, line := range redirectLines {
 		lines[i] = names.Replace(line)

@@ -59,7 +59,7 @@ func (c Caps) movable(s *Snapshot, slots []uint16) (list []uint16) {
 	return list
 }
 
-// most makes the largest draft that the caps allow. draftOf drafts the first n slots of a goal, those of them that are movable under
+// most makes a draft that the caps allow, as large as the search finds. draftOf drafts the first n slots of a goal, those of them that are movable under
 // the caps it is given; n is how many the whole goal has. whole is the draft of all of them.
 func (c Caps) most(n int, draftOf func(n int, c Caps) *draft) (d, whole *draft) {
 	whole = draftOf(n, Caps{})
@@ -75,6 +75,9 @@ func (c Caps) most(n int, draftOf func(n int, c Caps) *draft) (d, whole *draft) 
 
 // capped puts into a plan what the caps have kept it from: so many slots and keys. further says how the rest is reached.
 func (c Caps) capped(p *Plan, slots int, keys int64, further string) {
+	if c.Keys > 0 {
+		further = strings.Replace(further, again, againByKeys, 1)
+	}
 	text := "capped at " + c.String() + ": "
 	switch {
 	case p.Slots == 0:
@@ -89,6 +92,9 @@ func (c Caps) capped(p *Plan, slots int, keys int64, further string) {
 
 // again is how the rest of most goals is reached.
 const again = "the same command goes on"
+
+// againByKeys is again where some of the rest may be out of reach.
+const againByKeys = again + " with the slots that have no more keys"
 
 // size is what a draft moves.
 func (d *draft) size() (slots int, keys int64) {

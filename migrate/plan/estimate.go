@@ -12,8 +12,13 @@ const (
 	slotCost             = 3 * time.Millisecond // opening, handing over and checking a slot
 )
 
-// leastMeasured is the shortest time that is a measure: steps take milliseconds, so less is chance.
-const leastMeasured = 100 * time.Millisecond
+// What is a measure at least: steps take milliseconds, so a shorter time is chance, and of a few slots it is that of beginning and ending,
+// as a stream of one slot takes about as long as one of a hundred.
+const (
+	leastMeasured = 100 * time.Millisecond
+	leastKeys     = 5000
+	leastSlots    = 50
+)
 
 // Measure is how long slots took from one node to another in a job, by which later plans are estimated. Slots of many keys take the
 // time of their keys, those of few that of their steps, so that neither says anything of the other.
@@ -51,12 +56,12 @@ func (m *Measure) Add(slots int, keys int64, took time.Duration) {
 // time is how long a slot with so many keys takes by this measure; ok is false when it was not measured.
 func (m *Measure) time(keys int64) (took time.Duration, ok bool) {
 	if many(1, keys) {
-		if m.KeysTook < leastMeasured || m.Keys <= 0 {
+		if m.KeysTook < leastMeasured || m.Keys < leastKeys {
 			return 0, false
 		}
 		return time.Duration(float64(m.KeysTook) * float64(keys) / float64(m.Keys)), true
 	}
-	if m.SlotsTook < leastMeasured || m.Slots <= 0 {
+	if m.SlotsTook < leastMeasured || m.Slots < leastSlots {
 		return 0, false
 	}
 	return m.SlotsTook / time.Duration(m.Slots), true

@@ -72,3 +72,25 @@ func TestAnEstimateSaysWhatItAssumesInPart(t *testing.T) {
 		t.Errorf("got %s, %s; want %s, %s", p.Estimate, p.EstimateBy, want, by)
 	}
 }
+
+func TestAFewSlotsAreNoMeasure(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		slots int
+		keys  int64
+		want  bool
+	}{
+		{"a stream of one slot", 1, 0, false},
+		{"one large slot", 1, 4000, false},
+		{"many slots", 100, 100, true},
+		{"many keys", 10, 10_000, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var m Measure
+			m.Add(tt.slots, tt.keys, 400*time.Millisecond)
+			if _, ok := m.time(tt.keys / int64(tt.slots)); ok != tt.want {
+				t.Errorf("measured: %t, want %t", ok, tt.want)
+			}
+		})
+	}
+}

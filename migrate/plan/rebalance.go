@@ -78,9 +78,12 @@ func (r *rebalance) explain(p *Plan, b Balance) error {
 		}
 	}
 	text := fmt.Sprintf("%s is %.1f %% off its share", r.s.Nodes[r.members[most]].Addr, r.off(most))
-	if rest.Slots > 0 {
+	switch {
+	case rest.Slots > 0:
 		text += "; " + again
-	} else {
+	case r.off(most) > r.threshold:
+		text += ", and no slot makes that better"
+	default:
 		text += ", which is within the threshold"
 	}
 	caps.capped(p, rest.Slots, rest.Keys, text)
