@@ -13,7 +13,10 @@ import (
 	"slotproxy/test/wire"
 )
 
-const unknownPrefix = "-PROXYUNKNOWN"
+const (
+	unknownPrefix = "-PROXYUNKNOWN"
+	timeoutPrefix = "-PROXYTIMEOUT" // for writes it says the same
+)
 
 func TestALostConnectionIsRetriedForReadsAndReportedForWrites(t *testing.T) {
 	k := keyIn(slot0, "k")

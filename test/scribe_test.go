@@ -162,7 +162,7 @@ func (s *scribe) throughProxy(ctx context.Context, list, value string) outcome {
 		return notKnown
 	case v.Kind == ':':
 		return written
-	case strings.HasPrefix(v.String(), unknownPrefix):
+	case strings.HasPrefix(v.String(), unknownPrefix), strings.HasPrefix(v.String(), timeoutPrefix):
 		return notKnown
 	}
 	s.refused++

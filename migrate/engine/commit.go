@@ -10,9 +10,14 @@ import (
 // commit makes the target the owner. It is confirmed by the target's own view, and by its epoch: only the higher one of
 // both nodes wins when they tell others different things.
 func (j *job) commit(ctx context.Context) error {
-	views, err := j.views(ctx, j.source.Addr)
+	views, err := j.views(ctx, j.source.Addr, j.target.Addr)
 	if err != nil {
 		return err
+	}
+	// A source that answers again may have a successor by the next moment, which claims the slots with an epoch that may be above the one
+	// that the target is about to give itself; then the target would delete their keys.
+	if n := views[1].Node(j.source.ID); n != nil && n.Failed {
+		return fail(machine.Again, "the target takes the source for failed")
 	}
 	// Whoever stood still for long may come to this step when another coordinator has been here, and has gone.
 	for _, s := range j.unit.Slots {

@@ -31,7 +31,7 @@ const (
 	// back many times while clients are held.
 	heldBatch = 256
 	heldTime  = 6 * time.Millisecond
-	// heldBatches bounds the MIGRATEs of a burst while clients are held: when the target hangs, each waits for its timeout.
+	// heldBatches bounds the MIGRATEs of a burst while clients are held.
 	heldBatches = 8
 )
 
@@ -285,10 +285,11 @@ func (m *mover) tally(moved int, took time.Duration) {
 	}
 }
 
-// next takes keys for a burst, slot by slot.
+// next takes keys for a burst, slot by slot. When the target hangs each MIGRATE waits for its timeout, and the source serves nobody
+// meanwhile: several go together only behind a gate, whose time they share, and not once that has happened.
 func (m *mover) next(limit int) (batches []batch, n int) {
-	most := len(m.order)
-	if m.held() {
+	most := 1
+	if m.held() && m.mem.doubtful == 0 {
 		most = heldBatches
 	}
 	for _, s := range m.order {
