@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -25,10 +26,13 @@ func TestClientsAreHeldForFewRoundTrips(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := &stopGate{}
 			var trips atomic.Int64
+			var mu sync.Mutex // for said: both looks are heard at the same time
 			var said []string
 			r := tapRig(t, g, func(_ *rig, addr string, commands [][]string, _ []any) {
 				if g.held.Load() {
 					trips.Add(1)
+					mu.Lock()
+					defer mu.Unlock()
 					said = append(said, addr+" "+strings.Join(commands[0][:min(3, len(commands[0]))], " "))
 				}
 			})
