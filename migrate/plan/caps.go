@@ -59,8 +59,8 @@ func (c Caps) movable(s *Snapshot, slots []uint16) (list []uint16) {
 	return list
 }
 
-// most makes a draft that the caps allow, as large as the search finds. draftOf drafts the first n slots of a goal, those of them that are movable under
-// the caps it is given; n is how many the whole goal has. whole is the draft of all of them.
+// most makes a draft that the caps allow, as large as the search finds. draftOf drafts the first n slots of a goal, those of them that
+// are movable under the caps it is given; n is how many the whole goal has. whole is the draft of all of them.
 func (c Caps) most(n int, draftOf func(n int, c Caps) *draft) (d, whole *draft) {
 	whole = draftOf(n, Caps{})
 	if c.allow(whole.size()) {
@@ -75,9 +75,6 @@ func (c Caps) most(n int, draftOf func(n int, c Caps) *draft) (d, whole *draft) 
 
 // capped puts into a plan what the caps have kept it from: so many slots and keys. further says how the rest is reached.
 func (c Caps) capped(p *Plan, slots int, keys int64, further string) {
-	if c.Keys > 0 {
-		further = strings.Replace(further, again, againByKeys, 1)
-	}
 	text := "capped at " + c.String() + ": "
 	switch {
 	case p.Slots == 0:
@@ -93,8 +90,13 @@ func (c Caps) capped(p *Plan, slots int, keys int64, further string) {
 // again is how the rest of most goals is reached.
 const again = "the same command goes on"
 
-// againByKeys is again where some of the rest may be out of reach.
-const againByKeys = again + " with the slots that have no more keys"
+// again is that, said of what these caps leave: slots with more keys stay out of reach.
+func (c Caps) again() string {
+	if c.Keys > 0 {
+		return again + " with the slots that have no more keys"
+	}
+	return again
+}
 
 // size is what a draft moves.
 func (d *draft) size() (slots int, keys int64) {

@@ -134,7 +134,7 @@ func Named(s *Snapshot, slots []uint16, to string, c Caps) (*Plan, error) {
 		}
 		return d
 	})
-	return d.capped(fmt.Sprintf("move %s to %s", Ranges(slots), s.Nodes[target].Addr), c, whole, again), nil
+	return d.capped(fmt.Sprintf("move %s to %s", Ranges(slots), s.Nodes[target].Addr), c, whole, c.again()), nil
 }
 
 // Evacuate moves all slots of a node to the other primaries that have slots, so that those with the fewest get the most.
@@ -169,7 +169,7 @@ func Evacuate(s *Snapshot, node string, c Caps) (*Plan, error) {
 		}
 		return d
 	})
-	return d.capped("evacuate "+s.Nodes[source].Addr, c, whole, again), nil
+	return d.capped("evacuate "+s.Nodes[source].Addr, c, whole, c.again()), nil
 }
 
 // fillUp shares n slots so that the takers end as equal as they can.

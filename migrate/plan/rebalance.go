@@ -80,7 +80,7 @@ func (r *rebalance) explain(p *Plan, b Balance) error {
 	text := fmt.Sprintf("%s is %.1f %% off its share", r.s.Nodes[r.members[most]].Addr, r.off(most))
 	switch {
 	case rest.Slots > 0:
-		text += "; " + again
+		text += "; " + caps.again()
 	case r.off(most) > r.threshold:
 		text += ", and no slot makes that better"
 	default:
