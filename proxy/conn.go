@@ -43,7 +43,7 @@ type conn struct {
 	received  uint64 // bytes ever read
 	progress  int64  // loop time of the last byte in either direction
 	outSince  int64  // loop time since when output has been stuck, 0 when it is not
-	lateFrom  int64  // loop time since when output waits for more, 0 when it does not, see together.go
+	lateUntil int64  // loop time until which output waits for more, 0 when it does not, see together.go
 	dirty     bool   // in the loop's list of connections to flush
 	wantWrite bool   // waiting for the socket to take more
 	paused    bool   // not reading

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
 	"sync/atomic"
@@ -48,22 +49,23 @@ type loop struct {
 	poll  *poller
 	now   int64 // monotonic nanoseconds, taken once after each wait
 
-	fds      []*conn // by descriptor
-	connGen  uint32
-	lastGen  uint32
-	dirty    [metrics.NumSides][]*conn // have output for the end of the iteration
-	late     []*conn                   // have output that waits for more, longest first, see together.go
-	again    []*conn                   // have buffered input to offer again
-	sessions []*session
-	nodes    map[string]*node
-	homeAddr *string // the choice of all loops that homeNode was looked up for, nil: look again
-	homeNode *node   // nil when this loop does not know it
-	profiles map[profileKey]*profile
-	monitors []*session        // clients with MONITOR
-	trackers int               // clients with CLIENT TRACKING
-	hubs     map[*profile]*hub // of the users whose clients are subscribed
-	hubsDue  int64             // loop time at which one of them has something to do, 0: none
-	plain    *profile          // no AUTH, database 0, RESP2: what a new client has
+	fds       []*conn // by descriptor
+	connGen   uint32
+	lastGen   uint32
+	dirty     [metrics.NumSides][]*conn // have output for the end of the iteration
+	late      []*conn                   // have output that waits for more, see together.go
+	lateUntil int64                     // loop time at which the first of them has waited long enough
+	again     []*conn                   // have buffered input to offer again
+	sessions  []*session
+	nodes     map[string]*node
+	homeAddr  *string // the choice of all loops that homeNode was looked up for, nil: look again
+	homeNode  *node   // nil when this loop does not know it
+	profiles  map[profileKey]*profile
+	monitors  []*session        // clients with MONITOR
+	trackers  int               // clients with CLIENT TRACKING
+	hubs      map[*profile]*hub // of the users whose clients are subscribed
+	hubsDue   int64             // loop time at which one of them has something to do, 0: none
+	plain     *profile          // no AUTH, database 0, RESP2: what a new client has
 
 	cmds      *commandSet
 	bodies    bodies
@@ -127,7 +129,7 @@ func newLoop(p *Proxy, id int) (*loop, error) {
 		budget: p.cfg.Limits.BufferBudget / p.cfg.Loops,
 		nodes:  map[string]*node{}, opsWraps: map[uint16]uint64{}, profiles: map[profileKey]*profile{}, hubs: map[*profile]*hub{},
 		owners: newOwnership(), rbuf: make([]byte, readSize), iov: make([][]byte, 0, maxIovecs),
-		cmds: p.commands.Load(), now: monotonic(),
+		cmds: p.commands.Load(), now: monotonic(), lateUntil: math.MaxInt64,
 	}
 	if poll.fine {
 		l.together = togetherFor.Nanoseconds()
@@ -187,7 +189,7 @@ func (l *loop) sleep() time.Duration {
 		d = min(d, max(time.Duration(l.waiting[0].wake-l.now), 0))
 	}
 	if len(l.late) > 0 {
-		d = min(d, max(time.Duration(l.late[0].lateFrom+l.together-l.now), 0))
+		d = min(d, max(time.Duration(l.lateUntil-l.now), 0))
 	}
 	if l.pause.until != 0 {
 		d = min(d, max(time.Duration(l.pause.until-l.now), 0))
@@ -224,7 +226,7 @@ func (l *loop) flushAll(side metrics.Side) {
 		if l.waitsForMore(c) {
 			continue
 		}
-		c.dirty, c.lateFrom = false, 0
+		c.dirty, c.lateUntil = false, 0
 		c.flush()
 	}
 	l.dirty[side] = l.dirty[side][:0]

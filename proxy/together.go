@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"time"
 
 	"slotproxy/internal/metrics"
@@ -12,22 +13,27 @@ import (
 // commands one by one has sent them apart, and each reply goes at once.
 
 // togetherFor is how long replies wait for more of their batch. Nodes answer within some ten microseconds of each other, and under
-// load within a few hundred; behind one that is slower the others' replies are as late as this.
-const togetherFor = 200 * time.Microsecond
+// load within a few hundred. Where the batch has been under way for longer than that, they wait for as long again: a node that
+// works off the batches of many clients is behind another one by a part of that time. So behind a slow node the others' replies
+// come at most twice as late, and never later by more than togetherAtMost: what takes longer than that is no matter of load.
+const (
+	togetherFor    = 200 * time.Microsecond
+	togetherAtMost = 5 * time.Millisecond
+)
 
 // waitsForMore says that the output of c is not to be written yet, and keeps c for later.
 func (l *loop) waitsForMore(c *conn) bool {
 	s, client := c.owner.(*session)
-	if !client || !s.midBatch() || l.closing {
+	if !client || !s.midBatch() || l.closing || l.together == 0 {
 		return false
 	}
-	if c.lateFrom == 0 {
-		c.lateFrom = l.now
+	if c.lateUntil == 0 {
+		c.lateUntil = l.now + max(l.together, min(l.now-s.head.sentAt, togetherAtMost.Nanoseconds()))
 	}
-	if l.now-c.lateFrom >= l.together {
+	if l.now >= c.lateUntil {
 		return false
 	}
-	l.late = append(l.late, c)
+	l.late, l.lateUntil = append(l.late, c), min(l.lateUntil, c.lateUntil)
 	return true
 }
 
@@ -43,9 +49,8 @@ func (l *loop) reconsiderLate() {
 		return
 	}
 	dirty := &l.dirty[metrics.SideClient]
-	// In front, so that the first of l.late is the one that waits longest.
 	rest := *dirty
 	*dirty = append(l.late, rest...)
 	clear(rest)
-	l.late = rest[:0]
+	l.late, l.lateUntil = rest[:0], math.MaxInt64
 }

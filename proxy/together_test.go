@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -77,17 +78,46 @@ func TestAReplyDoesNotWaitLongForTheRestOfItsBatch(t *testing.T) {
 	r.c.send("GET a", "GET b")
 	r.second.Wait(t, "GET b", 2)
 	r.replied(t)
-	var sleep time.Duration
 	r.p.ask(time.Second, func(l *loop) {
-		l.together = togetherFor.Nanoseconds()
-		sleep = l.sleep()
+		l.lateUntil = l.now + togetherFor.Nanoseconds()
+		for _, c := range l.late {
+			c.lateUntil = l.lateUntil
+		}
+		if d := l.sleep(); len(l.late) != 1 || d > togetherFor {
+			t.Errorf("%d clients wait, the loop sleeps for %s", len(l.late), d)
+		}
 	})
-	if sleep > togetherFor {
-		t.Errorf("the loop sleeps for %s while a reply waits", sleep)
-	}
 	r.c.want("$1\r\n1")
 	r.answer()
 	r.c.want("$1\r\n2")
+}
+
+func TestAReplyWaitsForAsLongAgainAsItsBatchHasTaken(t *testing.T) {
+	for _, tc := range []struct{ under, waits time.Duration }{
+		{0, togetherFor},
+		{togetherFor / 2, togetherFor},
+		{time.Millisecond, time.Millisecond},
+		{togetherAtMost, togetherAtMost},
+		{time.Second, togetherAtMost},
+	} {
+		l := &loop{now: time.Hour.Nanoseconds(), together: togetherFor.Nanoseconds(), lateUntil: math.MaxInt64}
+		s := &session{head: &request{joined: true, state: stateSent, sentAt: (time.Hour - tc.under).Nanoseconds()}}
+		s.conn.owner = s
+		began := l.now
+		if !l.waitsForMore(&s.conn) {
+			t.Fatalf("%s under way: the reply does not wait", tc.under)
+		}
+		if d := time.Duration(l.lateUntil - began); d != tc.waits {
+			t.Errorf("%s under way: the reply waits for %s, want %s", tc.under, d, tc.waits)
+		}
+		l.now += tc.waits.Nanoseconds() - 1
+		if !l.waitsForMore(&s.conn) {
+			t.Errorf("%s under way: the reply goes before its time", tc.under)
+		}
+		if l.now++; l.waitsForMore(&s.conn) {
+			t.Errorf("%s under way: the reply still waits after %s", tc.under, tc.waits)
+		}
+	}
 }
 
 func TestAReplyThatHasWaitedIsSentThoughNothingElseHappens(t *testing.T) {

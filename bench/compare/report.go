@@ -116,7 +116,7 @@ const (
 		"clock the load itself was, p99: where that is much, the machine was measured and not the proxy. haproxy has one server, so it sends " +
 		"nobody's key elsewhere; with *one key* all have."
 	gcText = "*longest pause* is how long the collector stopped everything at most, all stops of one collection together; *collector* is its " +
-		"share of the proxy's processor time, what it did on idle cores included. Metrics are read every 15 seconds, as Prometheus does. With " +
+		"share of the proxy's processor time, what it did on idle cores included; a dash where it had nothing to do. Metrics are read every 15 seconds, as Prometheus does. With " +
 		"fewer cores than there are busy threads a pause also has the time in which another process had the core."
 	casesText = "Medians of the rounds, in brackets the lowest and the highest. *CPU* is processor time of the proxy's process in " +
 		"microseconds for each command, *servers' CPU* that of all servers behind it. MULTI is a block of four and counts as one."
@@ -148,7 +148,7 @@ func (r *report) barTable() table {
 			most = fmt.Sprintf("%g%s", v.Most, v.Unit)
 		}
 		if v.Measured {
-			is = spread(load.Spread{Median: v.Got, Min: v.Low, Max: v.High}, "%.3f") // one more than bars have, so that a miss is seen
+			is = known(load.Spread{Median: v.Got, Min: v.Low, Max: v.High}, "%.3f") // one more than bars have, so that a miss is seen
 			if v.Unit != "" {
 				is += v.Unit
 			}
@@ -216,6 +216,11 @@ func spread(s load.Spread, form string) string {
 	if s.Median == 0 {
 		return "-"
 	}
+	return known(s, form)
+}
+
+// known is a spread of what has been measured and may be nothing.
+func known(s load.Spread, form string) string {
 	median, low, high := fmt.Sprintf(form, s.Median), fmt.Sprintf(form, s.Min), fmt.Sprintf(form, s.Max)
 	if low == high {
 		return median
