@@ -94,12 +94,12 @@ func (a *adapter) contender() *contender {
 		}
 		c.not = append(c.not, n)
 	}
-	c.start = func(w *world, ctx context.Context, _ loadCase) (*proxy, error) { return a.launch(ctx, w) }
+	c.start = func(w *world, ctx context.Context, on kind, _ loadCase) (*proxy, error) { return a.launch(ctx, w, on) }
 	return c
 }
 
-func (a *adapter) launch(ctx context.Context, w *world) (*proxy, error) {
-	nodes, err := w.backends(ctx, a.Kind)
+func (a *adapter) launch(ctx context.Context, w *world, on kind) (*proxy, error) {
+	nodes, err := w.backends(ctx, on)
 	if err != nil {
 		return nil, err
 	}

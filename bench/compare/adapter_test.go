@@ -99,3 +99,14 @@ func TestAnAdapterFileThatIsNotThereIsTold(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestWhatIsPublishedGoesToAClusterInEachCase(t *testing.T) {
+	for _, c := range contenders(&settings{}) {
+		if k := c.behind(basic("PUBLISH", 0, 16)); k == kindOne {
+			t.Errorf("%s has a server that is alone", c.name)
+		}
+		if k := c.behind(basic("GET", 0, 1)); k != c.kind {
+			t.Errorf("%s has %s behind it for GET, want %s", c.name, k, c.kind)
+		}
+	}
+}

@@ -18,6 +18,7 @@ const (
 	kindCluster kind = "cluster" // a cluster
 	kindServers kind = "servers" // several servers that are no cluster, among which it divides the keys
 	kindOne     kind = "one"     // one server
+	kindMember  kind = "member"  // one node of a cluster
 	kindNothing kind = "nothing" // it answers itself
 )
 
@@ -25,20 +26,20 @@ const (
 type contender struct {
 	name    string
 	kind    kind
-	tls     bool                                                             // clients may use TLS
-	files   int                                                              // descriptors for each client
-	not     []string                                                         // commands and cases that it cannot do
-	program string                                                           // "" for none
-	about   []string                                                         // command that tells its version, may be nil
-	start   func(w *world, ctx context.Context, at loadCase) (*proxy, error) // a method expression
+	tls     bool                                                                      // clients may use TLS
+	files   int                                                                       // descriptors for each client
+	not     []string                                                                  // commands and cases that it cannot do
+	program string                                                                    // "" for none
+	about   []string                                                                  // command that tells its version, may be nil
+	start   func(w *world, ctx context.Context, on kind, at loadCase) (*proxy, error) // a method expression
 }
 
 // contenders are all that there may be.
 func contenders(s *settings) []*contender {
 	slot := func(name, bin string, loops int) *contender {
 		return &contender{name: name, kind: kindCluster, tls: true, files: 1, program: bin, about: []string{bin, "--version"},
-			start: func(w *world, ctx context.Context, _ loadCase) (*proxy, error) {
-				return w.slotproxy(ctx, name, bin, loops)
+			start: func(w *world, ctx context.Context, on kind, _ loadCase) (*proxy, error) {
+				return w.slotproxy(ctx, on, name, bin, loops)
 			}}
 	}
 	list := []*contender{
@@ -58,6 +59,15 @@ func contenders(s *settings) []*contender {
 		list = append(list, a.contender())
 	}
 	return list
+}
+
+// behind is what stands behind a contender in a case. What is published goes to all nodes of a cluster, which costs them six times as much
+// as a server that is alone; one that is to be compared with a cluster has one of its nodes there.
+func (c *contender) behind(at loadCase) kind {
+	if c.kind == kindOne && at.op == "PUBLISH" {
+		return kindMember
+	}
+	return c.kind
 }
 
 // fits tells whether a case means something for a contender: what a case varies must be there to vary.

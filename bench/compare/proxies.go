@@ -100,13 +100,13 @@ func (w *world) await(ctx context.Context, name string, p *proxy) error {
 }
 
 // noProxy is the cluster itself.
-func (w *world) noProxy(ctx context.Context, _ loadCase) (*proxy, error) {
-	_, err := w.nodes(ctx, kindDirect)
+func (w *world) noProxy(ctx context.Context, on kind, _ loadCase) (*proxy, error) {
+	_, err := w.nodes(ctx, on)
 	return &proxy{}, err
 }
 
-func (w *world) slotproxy(ctx context.Context, name, bin string, loops int) (*proxy, error) {
-	nodes, err := w.backends(ctx, kindCluster)
+func (w *world) slotproxy(ctx context.Context, on kind, name, bin string, loops int) (*proxy, error) {
+	nodes, err := w.backends(ctx, on)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,8 @@ func (w *world) slotproxy(ctx context.Context, name, bin string, loops int) (*pr
 }
 
 // haproxy copies bytes to one server, as it cannot choose.
-func (w *world) haproxy(ctx context.Context, _ loadCase) (*proxy, error) {
-	nodes, err := w.backends(ctx, kindOne)
+func (w *world) haproxy(ctx context.Context, on kind, _ loadCase) (*proxy, error) {
+	nodes, err := w.backends(ctx, on)
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +163,8 @@ listen compare
 }
 
 // twemproxy divides the keys among servers that are no cluster.
-func (w *world) twemproxy(ctx context.Context, _ loadCase) (*proxy, error) {
-	nodes, err := w.backends(ctx, kindServers)
+func (w *world) twemproxy(ctx context.Context, on kind, _ loadCase) (*proxy, error) {
+	nodes, err := w.backends(ctx, on)
 	if err != nil {
 		return nil, err
 	}
@@ -186,8 +186,8 @@ func (w *world) twemproxy(ctx context.Context, _ loadCase) (*proxy, error) {
 }
 
 // forward copies bytes to one server as haproxy does, with the loop of slotproxy: what any proxy in Go pays before it does something.
-func (w *world) forward(ctx context.Context, _ loadCase) (*proxy, error) {
-	nodes, err := w.backends(ctx, kindOne)
+func (w *world) forward(ctx context.Context, on kind, _ loadCase) (*proxy, error) {
+	nodes, err := w.backends(ctx, on)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (w *world) forward(ctx context.Context, _ loadCase) (*proxy, error) {
 }
 
 // echo answers every request at once without looking at it, with the loop of slotproxy: the client's side alone.
-func (w *world) echo(ctx context.Context, at loadCase) (*proxy, error) {
+func (w *world) echo(ctx context.Context, _ kind, at loadCase) (*proxy, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err

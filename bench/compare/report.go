@@ -121,7 +121,8 @@ const (
 	casesText = "Medians of the rounds, in brackets the lowest and the highest. *CPU* is processor time of the proxy's process in " +
 		"microseconds for each command, *servers' CPU* that of all servers behind it. MULTI is a block of four and counts as one."
 	contendersText = "*direct* is a client that knows the cluster, without a proxy: its cost is the servers'. *forward* and *echo* are the loop " +
-		"of slotproxy that only copies bytes to one server, and that answers without looking: what no proxy in Go can be cheaper than."
+		"of slotproxy that only copies bytes to one server, and that answers without looking: what no proxy in Go can be cheaper than. Behind " +
+		"whoever has one server there is one node of a cluster for PUBLISH: what is published goes to all nodes, behind slotproxy too."
 )
 
 func (r *report) method() string {

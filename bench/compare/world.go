@@ -115,7 +115,7 @@ func (w *world) nodes(ctx context.Context, of kind) ([]*testcluster.Node, error)
 	switch of {
 	case kindNothing:
 		return nil, nil
-	case kindDirect, kindCluster:
+	case kindDirect, kindCluster, kindMember:
 		if w.cluster == nil {
 			c, err := testcluster.Start(ctx, testcluster.Options{Version: version, Primaries: number, NodeTimeout: patience, Args: args})
 			if err != nil {
@@ -172,9 +172,12 @@ var scriptName = func() string {
 	return hex.EncodeToString(sum[:])
 }()
 
-// backends are the addresses of servers.
+// backends are the addresses of servers, those that a proxy goes to.
 func (w *world) backends(ctx context.Context, of kind) ([]string, error) {
 	nodes, err := w.nodes(ctx, of)
+	if of == kindMember {
+		nodes = nodes[:min(1, len(nodes))]
+	}
 	var addrs []string
 	for _, n := range nodes {
 		addrs = append(addrs, n.Addr)
@@ -185,14 +188,17 @@ func (w *world) backends(ctx context.Context, of kind) ([]string, error) {
 // proxy starts a contender, or finds it running, and sees that the keys of a case exist.
 func (w *world) proxy(ctx context.Context, c *contender, at loadCase) (*proxy, error) {
 	name := c.name
-	if c.kind == kindNothing { // it knows one request and one reply
+	switch c.behind(at) {
+	case kindNothing: // it knows one request and one reply
 		name += at.op + strconv.Itoa(at.size)
+	case kindMember:
+		name += " " + string(kindMember)
 	}
 	if err := w.broken[name]; err != nil {
 		return nil, err
 	}
 	if w.running[name] == nil {
-		p, err := c.start(w, ctx, at)
+		p, err := c.start(w, ctx, c.behind(at), at)
 		if err != nil {
 			w.broken[name] = err
 			return nil, err
@@ -212,9 +218,9 @@ func prefix(size int) string {
 
 // fill writes the keys of a case once, by a way that is known to be right: proxies that divide keys in a manner of their own do it themselves.
 func (w *world) fill(ctx context.Context, c *contender, p *proxy, at loadCase) error {
-	where := string(c.kind)
-	switch c.kind {
-	case kindNothing:
+	where := string(c.behind(at))
+	switch c.behind(at) {
+	case kindNothing, kindMember: // the one has no keys, and the other is asked for none
 		return nil
 	case kindCluster:
 		where = string(kindDirect)
@@ -260,7 +266,7 @@ func (w *world) load(c *contender, p *proxy, at loadCase) load.Config {
 	if pid := p.pid(); pid > 0 {
 		cfg.Processes = append(cfg.Processes, load.Process{Name: c.name, Role: load.Proxy, PID: pid})
 	}
-	nodes, _ := w.nodes(context.Background(), c.kind) // they run
+	nodes, _ := w.nodes(context.Background(), c.behind(at)) // they run
 	for _, n := range nodes {
 		cfg.Processes = append(cfg.Processes, load.Process{Name: n.Addr, Role: load.Node, PID: n.Pid()})
 	}
