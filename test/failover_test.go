@@ -143,20 +143,23 @@ func ownerOf(t *testing.T, c *testcluster.Cluster, slot int) *testcluster.Node {
 	return n
 }
 
-func replicaOf(t *testing.T, c *testcluster.Cluster, primary *testcluster.Node) *testcluster.Node {
+func replicaOf(t *testing.T, c *testcluster.Cluster, primary *testcluster.Node) (replica *testcluster.Node) {
 	t.Helper()
-	reply, err := c.Do(primary, "CLUSTER", "NODES")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(reply.(string)) {
-		f := strings.Fields(line)
-		if len(f) > 3 && f[3] == primary.ID && strings.Contains(f[2], "slave") {
-			return c.Node(f[0])
+	eventually(t, 10*time.Second, func() error { // others may hear of it before the primary does
+		reply, err := c.Do(primary, "CLUSTER", "NODES")
+		if err != nil {
+			return err
 		}
-	}
-	t.Fatalf("%s has no replica:\n%s", primary.Addr, reply)
-	return nil
+		for line := range strings.Lines(reply.(string)) {
+			f := strings.Fields(line)
+			if len(f) > 3 && f[3] == primary.ID && strings.Contains(f[2], "slave") {
+				replica = c.Node(f[0])
+				return nil
+			}
+		}
+		return fmt.Errorf("%s has no replica:\n%s", primary.Addr, reply)
+	})
+	return replica
 }
 
 // probe writes one key every five milliseconds and notes the first success after a moment.
