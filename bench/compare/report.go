@@ -116,8 +116,8 @@ const (
 		"clock the load itself was, p99: where that is much, the machine was measured and not the proxy. haproxy has one server, so it sends " +
 		"nobody's key elsewhere; with *one key* all have."
 	gcText = "*longest pause* is how long the collector stopped everything at most, all stops of one collection together; *collector* is its " +
-		"share of the proxy's processor time, what it did on idle cores included; a dash where it had nothing to do. Metrics are read every 15 seconds, as Prometheus does. With " +
-		"fewer cores than there are busy threads a pause also has the time in which another process had the core."
+		"share of the proxy's processor time, what it did on idle cores included; a dash where it had nothing to do. Metrics are read every 15 " +
+		"seconds, as Prometheus does. With fewer cores than there are busy threads a pause also has the time in which another process had the core."
 	casesText = "Medians of the rounds, in brackets the lowest and the highest. *CPU* is processor time of the proxy's process in " +
 		"microseconds for each command, *servers' CPU* that of all servers behind it. MULTI is a block of four and counts as one."
 	contendersText = "*direct* is a client that knows the cluster, without a proxy: its cost is the servers'. *forward* and *echo* are the loop " +

@@ -187,8 +187,8 @@ func (w *world) backends(ctx context.Context, of kind) ([]string, error) {
 
 // proxy starts a contender, or finds it running, and sees that the keys of a case exist.
 func (w *world) proxy(ctx context.Context, c *contender, at loadCase) (*proxy, error) {
-	name := c.name
-	switch c.behind(at) {
+	name, on := c.name, c.behind(at)
+	switch on {
 	case kindNothing: // it knows one request and one reply
 		name += at.op + strconv.Itoa(at.size)
 	case kindMember:
@@ -198,7 +198,7 @@ func (w *world) proxy(ctx context.Context, c *contender, at loadCase) (*proxy, e
 		return nil, err
 	}
 	if w.running[name] == nil {
-		p, err := c.start(w, ctx, c.behind(at), at)
+		p, err := c.start(w, ctx, on, at)
 		if err != nil {
 			w.broken[name] = err
 			return nil, err
@@ -218,8 +218,9 @@ func prefix(size int) string {
 
 // fill writes the keys of a case once, by a way that is known to be right: proxies that divide keys in a manner of their own do it themselves.
 func (w *world) fill(ctx context.Context, c *contender, p *proxy, at loadCase) error {
-	where := string(c.behind(at))
-	switch c.behind(at) {
+	on := c.behind(at)
+	where := string(on)
+	switch on {
 	case kindNothing, kindMember: // the one has no keys, and the other is asked for none
 		return nil
 	case kindCluster:
@@ -234,11 +235,11 @@ func (w *world) fill(ctx context.Context, c *contender, p *proxy, at loadCase) e
 	all := at
 	all.one = false
 	cfg := load.Config{Prefix: prefix(at.size), Keys: all.distinct(), Sizes: []load.Size{{Min: at.size, Max: at.size, Weight: 1}}}
-	nodes, err := w.backends(ctx, c.kind)
+	nodes, err := w.backends(ctx, on)
 	if err != nil {
 		return err
 	}
-	switch c.kind {
+	switch on {
 	case kindDirect, kindCluster:
 		cfg.Target.Seeds = nodes
 	case kindOne:
